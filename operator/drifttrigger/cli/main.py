@@ -1,0 +1,69 @@
+"""One program for everything: `drifttrigger`, also `kubectl drifttrigger`.
+
+Exit status: 0 done, 1 failed, 2 wrong usage; `check` exits 3 when drifted. Errors are one line that
+says what to do, never a traceback. Subcommands are imported when they are used.
+"""
+
+import importlib
+import sys
+
+import click
+
+from drifttrigger import __version__
+from drifttrigger.api.errors import DriftTriggerError
+
+_COMMANDS = {
+    "check": ("drifttrigger.cli.check", "check", "Evaluate a trigger once, in words."),
+    "cluster": ("drifttrigger.cli.cluster", "cluster", "Run a local control plane."),
+    "demo": ("drifttrigger.cli.demo", "demo", "See drift make one retraining Job, for real."),
+    "operator": ("drifttrigger.cli.operator", "operator", "Run the operator."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the names, sorted."""
+        del ctx
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in sorted(_COMMANDS.items())])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="drifttrigger")
+def cli() -> None:
+    """Retrain models when they drift."""
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(1)
+    except DriftTriggerError as error:
+        click.echo(f"drifttrigger: {error}", err=True)
+        sys.exit(1)

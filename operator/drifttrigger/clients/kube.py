@@ -1,0 +1,262 @@
+"""The API server behind one narrow Protocol; raw dicts in and out.
+
+The `kubernetes` package's asyncio client logs in (kubeconfig, exec plugins, OIDC, in-cluster tokens
+re-read) and sends. Its typed models refuse valid user templates, so bodies go as they are. Every
+call has a timeout; every refusal becomes one class of `api.errors`, with the server's own words.
+"""
+
+import asyncio
+from typing import Any, Protocol
+
+import aiohttp
+import msgspec
+import orjson
+from kubernetes.aio import client, config
+
+from drifttrigger.api.errors import (
+    AlreadyExists,
+    ConflictError,
+    DriftTriggerError,
+    ForbiddenError,
+    NamespaceGone,
+    NotFoundError,
+    PermanentError,
+    QuotaExceeded,
+    TransientError,
+    UnknownOutcome,
+    UsageError,
+)
+from drifttrigger.api.v1alpha1 import API_VERSION
+
+Json = dict[str, Any]
+REQUEST_SECONDS = 8.0
+PAGE_SIZE = 500
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """A kind of object, as the API server serves it."""
+
+    api_version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    def path(self, namespace: str | None, name: str | None = None, subresource: str = "") -> str:
+        """Return the path of a collection, of an object or of its subresource."""
+        root = "/api/" if "/" not in self.api_version else "/apis/"
+        parts = [f"{root}{self.api_version}"]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts += [self.plural, *filter(None, (name, subresource))]
+        return "/".join(parts)
+
+
+DRIFT_TRIGGERS = Resource(API_VERSION, "drifttriggers", "DriftTrigger")
+RETRAININGS = Resource(API_VERSION, "retrainings", "Retraining")
+JOBS = Resource("batch/v1", "jobs", "Job")
+EVENTS = Resource("v1", "events", "Event")
+NAMESPACES = Resource("v1", "namespaces", "Namespace", namespaced=False)
+ACCESS_REVIEWS = Resource(
+    "authorization.k8s.io/v1",
+    "selfsubjectaccessreviews",
+    "SelfSubjectAccessReview",
+    namespaced=False,
+)
+
+
+class KubeApi(Protocol):
+    """What the controllers ask of an API server; each call is a quorum read or one write.
+
+    All methods raise classes of `api.errors`. A write that got no answer raises UnknownOutcome.
+    """
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Json:
+        """Read one object."""
+
+    async def list_all(
+        self, resource: Resource, namespace: str | None, *, labels: str = ""
+    ) -> list[Json]:
+        """Read all objects that carry the labels, page by page."""
+
+    async def create(
+        self, resource: Resource, namespace: str | None, body: Json, *, dry_run: bool = False
+    ) -> Json:
+        """Create an object under strict field validation."""
+
+    async def patch(
+        self, resource: Resource, namespace: str, name: str, patch: Json, *, subresource: str = ""
+    ) -> Json:
+        """Apply a JSON merge patch; it carries resourceVersion when it is a compare-and-swap."""
+
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, *, preconditions: Json
+    ) -> None:
+        """Delete an object, in the background, if uid and resourceVersion are as stated."""
+
+
+class KubernetesApi:
+    """KubeApi on the `kubernetes` package."""
+
+    def __init__(self, api_client: client.ApiClient) -> None:
+        self._client = api_client
+        self.requests: dict[tuple[str, str, str], int] = {}
+
+    @classmethod
+    async def connect(
+        cls, *, kubeconfig: str | None = None, context: str | None = None
+    ) -> "KubernetesApi":
+        """Log in: the kubeconfig named, else in-cluster, else the default kubeconfig.
+
+        Raises:
+            UsageError: There is none of them, or it can't be used.
+        """
+        configuration = client.Configuration()
+        try:
+            await config.load_config(  # type: ignore[no-untyped-call] # the package is untyped here
+                config_file=kubeconfig, context=context, client_configuration=configuration
+            )
+        except (config.ConfigException, OSError, TypeError, ValueError, KeyError) as error:
+            raise UsageError(
+                f"no cluster to talk to: {error}; set KUBECONFIG or pass --kubeconfig"
+            ) from error
+        configuration.connection_pool_maxsize = 64
+        return cls(client.ApiClient(configuration))
+
+    @property
+    def api_client(self) -> client.ApiClient:
+        """The logged-in client, for kopf's session."""
+        return self._client
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()  # type: ignore[no-untyped-call] # the package is untyped here
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Json:
+        """Read one object."""
+        return await self._send("GET", resource, resource.path(namespace, name))
+
+    async def list_all(
+        self, resource: Resource, namespace: str | None, *, labels: str = ""
+    ) -> list[Json]:
+        """Read all objects that carry the labels, page by page."""
+        return await self._pages(resource, namespace, labels=labels, accept=JSON)
+
+    async def list_metadata(
+        self, resource: Resource, namespace: str | None, *, labels: str = ""
+    ) -> list[Json]:
+        """Read the metadata alone of all objects that carry the labels, page by page."""
+        return await self._pages(resource, namespace, labels=labels, accept=METADATA_LIST)
+
+    async def _pages(
+        self, resource: Resource, namespace: str | None, *, labels: str, accept: str
+    ) -> list[Json]:
+        items: list[Json] = []
+        query: list[tuple[str, str]] = [("limit", str(PAGE_SIZE))]
+        query += [("labelSelector", labels)] if labels else []
+        path, token = resource.path(namespace), ""
+        while True:
+            page_query = [*query, ("continue", token)] if token else query
+            page = await self._send("GET", resource, path, query=page_query, accept=accept)
+            items += page.get("items") or []
+            token = (page.get("metadata") or {}).get("continue") or ""
+            if not token:
+                return items
+
+    async def create(
+        self, resource: Resource, namespace: str | None, body: Json, *, dry_run: bool = False
+    ) -> Json:
+        """Create an object under strict field validation."""
+        query = [("fieldValidation", "Strict")] + ([("dryRun", "All")] if dry_run else [])
+        return await self._send("POST", resource, resource.path(namespace), query=query, body=body)
+
+    async def patch(
+        self, resource: Resource, namespace: str, name: str, patch: Json, *, subresource: str = ""
+    ) -> Json:
+        """Apply a JSON merge patch."""
+        path = resource.path(namespace, name, subresource)
+        return await self._send("PATCH", resource, path, body=patch, content_type=MERGE_PATCH)
+
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, *, preconditions: Json
+    ) -> None:
+        """Delete an object, in the background, if the preconditions hold."""
+        body = {"propagationPolicy": "Background", "preconditions": preconditions}
+        await self._send("DELETE", resource, resource.path(namespace, name), body=body)
+
+    async def _send(
+        self,
+        method: str,
+        resource: Resource,
+        path: str,
+        *,
+        query: list[tuple[str, str]] | None = None,
+        body: Json | None = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+    ) -> Json:
+        headers = {"Accept": accept, "Content-Type": content_type}
+        try:
+            serialized = await self._client.param_serialize(
+                method=method,
+                resource_path=path,
+                query_params=query or [],
+                header_params=headers,
+                auth_settings=["BearerToken"],
+            )
+            _, url, header_params, _, _ = serialized
+            async with asyncio.timeout(REQUEST_SECONDS):
+                response = await self._client.call_api(
+                    method, url, header_params, body, _request_timeout=REQUEST_SECONDS
+                )
+                payload: bytes = await response.read()  # type: ignore[no-untyped-call] # same
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            self._count(method, resource, "none")
+            raise _lost(method, path, error) from error
+        self._count(method, resource, str(response.status))
+        if response.status < 300:
+            result: Json = orjson.loads(payload)
+            return result
+        raise error_of(response.status, payload, response.headers.get("Retry-After"))
+
+    def _count(self, method: str, resource: Resource, code: str) -> None:
+        key = (method, resource.plural, code)
+        self.requests[key] = self.requests.get(key, 0) + 1
+
+
+def _lost(method: str, path: str, error: Exception) -> TransientError:
+    """Tell a write that may have happened from a request that was never sent."""
+    text = f"{method} {path}: {type(error).__name__} {error}".rstrip()
+    never_sent = isinstance(error, aiohttp.ClientConnectorError)
+    if method == "GET" or never_sent:
+        return TransientError(text)
+    return UnknownOutcome(text)
+
+
+def error_of(status: int, payload: bytes, retry_after: str | None = None) -> DriftTriggerError:
+    """Turn a refusal of the API server into one class of our tree, in the server's words."""
+    try:
+        answer = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        answer = {}
+    answer = answer if isinstance(answer, dict) else {}
+    reason = str(answer.get("reason") or "")
+    message = str(answer.get("message") or payload[:200].decode(errors="replace") or reason)
+    if status == 429 or status >= 500:
+        seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
+        return TransientError(f"{status} {message}", retry_after_seconds=seconds)
+    causes = (answer.get("details") or {}).get("causes") or []
+    if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        return NamespaceGone(message)
+    if status == 409:
+        return AlreadyExists(message) if reason == "AlreadyExists" else ConflictError(message)
+    if status in (401, 403):
+        return QuotaExceeded(message) if "exceeded quota" in message else ForbiddenError(message)
+    if status == 404:
+        kind = (answer.get("details") or {}).get("kind")
+        return NamespaceGone(message) if kind == "namespaces" else NotFoundError(message)
+    if status == 410:
+        return ConflictError(message)
+    return PermanentError(message)

@@ -1,0 +1,1 @@
+"""The operator process: what runs when `drifttrigger operator` runs."""

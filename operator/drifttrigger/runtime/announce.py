@@ -1,0 +1,251 @@
+"""Telling people: one Event and one log line per transition, one audit line per Retraining's.
+
+Nothing here decides anything. Events are best effort and bounded; log lines carry the keys
+namespace, object, generation, reason, score, threshold; the audit line goes to the logger
+`drifttrigger.audit` from the first day.
+"""
+
+import asyncio
+import logging
+from datetime import datetime
+from typing import Any
+
+from drifttrigger.api.errors import DriftTriggerError
+from drifttrigger.api.reasons import ConditionType, Reason
+from drifttrigger.api.v1alpha1 import API_VERSION, Pending
+from drifttrigger.clients.clock import Clock
+from drifttrigger.clients.kube import EVENTS, KubeApi
+from drifttrigger.core.conditions import find
+from drifttrigger.core.decide import Decision
+from drifttrigger.core.manual import Hold
+from drifttrigger.core.naming import uid_hash
+from drifttrigger.core.observation import Observation, clean
+from drifttrigger.core.status import to_json
+from drifttrigger.core.times import format_instant
+from drifttrigger.runtime.records import Record
+from drifttrigger.runtime.views import RetrainingView, TriggerView
+
+_LOG = logging.getLogger("drifttrigger.transitions")
+_AUDIT = logging.getLogger("drifttrigger.audit")
+_COMPONENT = "drifttrigger"
+_QUEUE = 200
+_PER_SECOND = 5.0
+_WARNINGS = frozenset(
+    {
+        Reason.SPEC_INVALID,
+        Reason.JOB_REFUSED,
+        Reason.NAME_TAKEN,
+        Reason.CANNOT_RECORD,
+        Reason.ATTEMPTS_EXHAUSTED,
+        Reason.JOB_FAILED,
+        Reason.JOB_DELETED,
+        Reason.JOB_NOT_CREATED,
+        Reason.JOB_PENDING,
+        Reason.MANUAL_REFUSED,
+        Reason.HOLD_UNREADABLE,
+        Reason.STRAY_JOB_DELETED,
+        Reason.SOURCE_ERROR,
+    }
+)
+
+
+class Announcer:
+    """Writes Events, log lines and audit lines.
+
+    Args:
+        kube: The API server.
+        clock: The clock.
+        instance: Name of this process, for the Events.
+    """
+
+    def __init__(self, kube: KubeApi, clock: Clock, *, instance: str) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._instance = instance
+        self._queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(_QUEUE)
+        self._sequence = 0
+        self.events_dropped = 0
+
+    async def run(self) -> None:
+        """Send Events, a few a second, until cancelled."""
+        while True:
+            namespace, body = await self._queue.get()
+            try:
+                await self._kube.create(EVENTS, namespace, body)
+            except DriftTriggerError as error:
+                _LOG.debug("an Event was not recorded: %s", error)
+            await asyncio.sleep(1 / _PER_SECOND)
+
+    # Detection.
+
+    def evaluated(self, record: Record, observation: Observation, decision: Decision) -> None:
+        """Tell a transition of a trigger, if this evaluation made one."""
+        view = record.view
+        _LOG.debug(
+            "evaluated",
+            extra=self._keys(view) | {"reason": decision.reason, "score": observation.score},
+        )
+        self._transition(record, score=observation.score)
+
+    def conditions(self, record: Record) -> None:
+        """Tell a transition that came without an evaluation."""
+        self._transition(record, score=None)
+
+    def _transition(self, record: Record, *, score: float | None) -> None:
+        view = record.view
+        ready = find(view.status.conditions, ConditionType.READY)
+        drifted = find(view.status.conditions, ConditionType.DRIFTED)
+        told = tuple(
+            part for c in (ready, drifted) if c is not None for part in (c.status, c.reason)
+        )
+        if told == record.logged:
+            return
+        first, record.logged = not record.logged, told
+        if first and view.status.observed_generation and ready and ready.status == "True":
+            calm = drifted is not None and drifted.status == "False"
+            if calm:
+                return
+        main = ready if ready is not None and ready.status == "False" else drifted or ready
+        if main is None:
+            return
+        rules = view.rules
+        keys = self._keys(view) | {
+            "reason": main.reason,
+            "ready": ready.status if ready else "",
+            "drifted": drifted.status if drifted else "",
+            "score": score,
+            "threshold": rules.threshold if rules else None,
+        }
+        _LOG.info(main.message, extra=keys)
+        if main.reason != Reason.RETRAINING_REQUESTED:  # told when the Retraining is there
+            self._event(view, "DriftTrigger", main.reason, main.message)
+
+    def retraining_created(self, view: TriggerView, pending: Pending) -> None:
+        """Tell that a decision was carried out."""
+        _LOG.info(
+            "a Retraining was created",
+            extra=self._keys(view)
+            | {"reason": Reason.RETRAINING_REQUESTED, "retraining": pending.name},
+        )
+        message = f"Created Retraining {pending.name}: {pending.reason}"
+        self._event(view, "DriftTrigger", Reason.RETRAINING_REQUESTED, message)
+        uid = next((a.uid for a in view.status.active if a.name == pending.name), "")
+        facts = {
+            "namespace": view.namespace,
+            "retraining": {"name": pending.name, "uid": uid},
+            "trigger": {"name": view.name, "uid": view.uid, "generation": view.generation},
+            "state": Reason.PENDING,
+            "detail": "decided",
+            "target": None,
+        }
+        self._audit_line(pending, view, facts)
+
+    def released(self, view: TriggerView, retraining: RetrainingView) -> None:
+        """Tell that a Retraining of a trigger ended."""
+        _LOG.info(
+            "a Retraining ended",
+            extra=self._keys(view) | {"reason": retraining.reason, "retraining": retraining.name},
+        )
+
+    def manual(self, view: TriggerView, reason: Reason, message: str) -> None:
+        """Tell what became of a request by hand."""
+        _LOG.info(message, extra=self._keys(view) | {"reason": reason})
+        self._event(view, "DriftTrigger", reason, message)
+
+    def hold_unreadable(self, view: TriggerView, hold: Hold) -> None:
+        """Tell that a hold annotation can't be read, and so holds for ever."""
+        message = (
+            f"the hold annotation {hold.reason!r} is no `<RFC 3339 time or forever> <reason>`; "
+            "it holds for ever"
+        )
+        _LOG.warning(message, extra=self._keys(view) | {"reason": Reason.HOLD_UNREADABLE})
+        self._event(view, "DriftTrigger", Reason.HOLD_UNREADABLE, message)
+
+    # Execution.
+
+    def retraining(self, view: RetrainingView, trigger: TriggerView | None) -> None:
+        """Tell a transition of a Retraining: log line, Event, audit line."""
+        condition = view.succeeded
+        if condition is None:
+            return
+        keys = self._keys(view) | {"reason": condition.reason, "trigger": view.trigger}
+        _LOG.info(condition.message, extra=keys)
+        self._event(view, "Retraining", condition.reason, condition.message)
+        facts = {
+            "namespace": view.namespace,
+            "retraining": {"name": view.name, "uid": view.uid},
+            "trigger": to_json(view.spec.trigger_ref),
+            "state": condition.reason,
+            "detail": condition.message,
+            "target": to_json(view.status.target) if view.status.target else None,
+        }
+        self._audit_line(view, trigger, facts)
+
+    def stray(self, view: RetrainingView, job: str) -> None:
+        """Tell that a stray Job was deleted."""
+        message = f"Job {job} was not the Job of its Retraining and was deleted"
+        _LOG.warning(message, extra=self._keys(view) | {"reason": Reason.STRAY_JOB_DELETED})
+        self._event(view, "Retraining", Reason.STRAY_JOB_DELETED, message)
+
+    def _audit_line(
+        self, view: RetrainingView | Pending, trigger: TriggerView | None, facts: dict[str, Any]
+    ) -> None:
+        """Write one line of the audit trail; its fields are docs/reference/audit.md."""
+        spec = view.spec if isinstance(view, RetrainingView) else view
+        _AUDIT.info(
+            facts["state"],
+            extra={
+                "who": _COMPONENT,
+                "when": format_instant(self._clock.now()),
+                "specHash": trigger.rules.hashes.condition if trigger and trigger.rules else "",
+                "cause": spec.cause,
+                "episode": spec.episode,
+                "attempt": spec.attempt,
+                "reason": spec.reason,
+                "model": to_json(spec.model),
+                "evidence": to_json(spec.evidence),
+                **facts,
+            },
+        )
+
+    def _keys(self, view: TriggerView | RetrainingView) -> dict[str, Any]:
+        keys: dict[str, Any] = {"namespace": view.namespace, "object": view.name}
+        if isinstance(view, TriggerView):
+            keys["generation"] = view.generation
+        return keys
+
+    def _event(
+        self, view: TriggerView | RetrainingView, kind: str, reason: str, message: str
+    ) -> None:
+        now: datetime = self._clock.now()
+        self._sequence += 1
+        stamp = f"{int(now.timestamp() * 1000):x}{self._sequence % 4096:03x}"
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{view.name[:200]}.{uid_hash(self._instance)}{stamp}",
+                "namespace": view.namespace,
+            },
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": kind,
+                "name": view.name,
+                "namespace": view.namespace,
+                "uid": view.uid,
+                "resourceVersion": view.resource_version,
+            },
+            "type": "Warning" if reason in _WARNINGS else "Normal",
+            "reason": reason,
+            "message": clean(message, limit=1000),
+            "source": {"component": _COMPONENT},
+            "reportingComponent": _COMPONENT,
+            "reportingInstance": self._instance[:128],
+            "firstTimestamp": format_instant(now),
+            "lastTimestamp": format_instant(now),
+            "count": 1,
+        }
+        try:
+            self._queue.put_nowait((view.namespace, body))
+        except asyncio.QueueFull:
+            self.events_dropped += 1

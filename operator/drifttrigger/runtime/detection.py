@@ -1,0 +1,388 @@
+"""The detection controller: from a due slot to a decision that is written down.
+
+```
+slot due -> gather: the trigger's record, its answer, clock.now()                     (evaluation)
+         -> core.decide(…) -> Decision                                                (core)
+         -> record: status if it changed in meaning (or the heartbeat's turn)         (evaluation)
+         -> act: nothing, or intent -> create Retraining -> confirm                   (intents)
+         -> Event, log line, metrics -> next tick
+```
+
+One pass is level-triggered: it looks at what is there and does what is due, the unfinished first.
+It may be repeated, interrupted or run by two replicas at any point.
+"""
+
+import logging
+
+from msgspec.structs import replace
+
+from drifttrigger.api.errors import (
+    ConflictError,
+    DriftTriggerError,
+    ForbiddenError,
+    NamespaceGone,
+    NotFoundError,
+    PermanentError,
+    TransientError,
+)
+from drifttrigger.api.reasons import ConditionType, Reason
+from drifttrigger.api.v1alpha1 import ConcurrencyPolicy, Condition
+from drifttrigger.clients.clock import Clock
+from drifttrigger.clients.kube import KubeApi
+from drifttrigger.core import conditions
+from drifttrigger.core.decide import template_refused
+from drifttrigger.core.manual import decide_manual, hold_of
+from drifttrigger.core.rules import Rules
+from drifttrigger.core.status import meaning
+from drifttrigger.runtime import faults
+from drifttrigger.runtime.announce import Announcer
+from drifttrigger.runtime.budget import Priority, WriteBudget
+from drifttrigger.runtime.evaluation import Evaluation
+from drifttrigger.runtime.freshness import Freshness
+from drifttrigger.runtime.history import clean_history
+from drifttrigger.runtime.intents import Intents, NameTaken
+from drifttrigger.runtime.metrics import Metrics
+from drifttrigger.runtime.records import Record, first_record
+from drifttrigger.runtime.views import Key, RetrainingView, TriggerView
+from drifttrigger.runtime.worklist import Worklist
+from drifttrigger.sources.base import Source
+
+_LOG = logging.getLogger(__name__)
+_DECIDE_AGAIN = 5
+
+
+class Detection:
+    """Evaluates triggers and writes decisions down.
+
+    Args:
+        kube: The API server.
+        source: The metrics servers.
+        clock: The clock.
+        budget: API writes.
+        announcer: Events, logs and the audit trail.
+        metrics: Counters.
+        concurrency: Passes under way at once.
+    """
+
+    def __init__(
+        self,
+        kube: KubeApi,
+        source: Source,
+        clock: Clock,
+        *,
+        budget: WriteBudget,
+        announcer: Announcer,
+        metrics: Metrics,
+        concurrency: int = 256,
+    ) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._budget = budget
+        self._announcer = announcer
+        self._metrics = metrics
+        self._intents = Intents(kube, clock)
+        self._evaluation = Evaluation(
+            self._intents, source, clock, budget=budget, announcer=announcer, metrics=metrics
+        )
+        self.records: dict[Key, Record] = {}
+        self.work = Worklist(self._pass, clock, concurrency=concurrency)
+
+    # What the feed tells.
+
+    def on_trigger(self, view: TriggerView) -> None:
+        """Take a newer snapshot; wake the trigger if anything but our own status changed."""
+        record = self.records.get(view.key)
+        if record is None or record.view.uid != view.uid:
+            self.records[view.key] = first_record(view, self._clock.now())
+            self.work.wake(view.key)
+            return
+        if int(view.resource_version) <= int(record.view.resource_version):
+            return
+        before = record.view
+        record.see(view, self._clock.now())
+        if _needs_a_look(before, view):
+            record.must_release = True
+            self.work.wake(view.key)
+
+    def on_trigger_gone(self, key: Key, uid: str) -> None:
+        """Forget a deleted trigger."""
+        record = self.records.get(key)
+        if record is not None and record.view.uid == uid:
+            del self.records[key]
+            self.work.drop(key)
+
+    def on_retraining(self, key: Key, *, is_ended: bool, is_deferred: bool) -> None:
+        """Look at the trigger of a Retraining that ended, vanished or began to wait."""
+        record = self.records.get(key)
+        if record is None:
+            return
+        started_matters = (
+            record.view.rules is not None
+            and record.view.rules.concurrency is ConcurrencyPolicy.ALLOW
+            and any(not entry.started for entry in record.view.status.active)
+        )
+        record.is_deferred = is_deferred
+        if is_ended or started_matters:
+            record.must_release = True
+            record.must_clean = True
+            self.work.wake(key)
+
+    # One pass.
+
+    async def _pass(self, key: Key) -> float | None:
+        record = self.records.get(key)
+        if record is None:
+            return None
+        view = record.view
+        try:
+            await self._look(record)
+        except ConflictError as error:
+            _LOG.debug("decided again: %s", error, extra=_extra(view))
+            return await self._reload(record)
+        except NotFoundError:
+            return await self._reload(record)
+        except TransientError as error:
+            _LOG.warning("will be tried again: %s", error, extra=_extra(view))
+            return self._back_off(record)
+        except DriftTriggerError:
+            _LOG.exception("the pass over a trigger failed", extra=_extra(view))
+            return self._back_off(record)
+        except Exception:
+            # The edge of one trigger's work: a defect met here must not stop the others.
+            _LOG.exception("the pass over a trigger failed unexpectedly", extra=_extra(view))
+            return self._back_off(record)
+        record.write_backoff = 0
+        return self._next_look(record)
+
+    async def _look(self, record: Record) -> None:
+        """Do what is due, the unfinished first."""
+        if record.view.is_deleting and record.view.status.pending is None:
+            return
+        if not record.is_adopted:
+            await self._adopt(record)
+        if record.view.status.pending is not None:
+            await self._carry_out(record)
+        if record.must_release and record.view.status.active:
+            await self._release(record)
+        record.must_release = False
+        rules = record.view.rules
+        if rules is None:
+            await self._say_unusable(record)
+            return
+        await self._answer_manual(record, rules)
+        await self._say_template(record, rules)
+        if rules.suspend:
+            await self._say_suspended(record, rules)
+        else:
+            await self._evaluation.run(record, rules)
+            if record.view.status.pending is not None:
+                faults.point("intent-written")
+                await self._carry_out(record)
+        if record.must_clean and not record.view.is_deleting:
+            record.must_clean = False
+            await clean_history(self._kube, record.view)
+
+    def _next_look(self, record: Record) -> float | None:
+        rules = record.view.rules
+        if record.view.is_deleting or rules is None or rules.suspend:
+            return None
+        now = self._clock.now()
+        waits = []
+        following = rules.schedule.following(now)
+        if following is not None:
+            waits.append((following - now).total_seconds())
+        monotonic = self._clock.monotonic()
+        if record.retry is not None:
+            waits.append(record.retry.at - monotonic)
+        elif record.wants_probe() or record.due_tick(rules, now) is not None:
+            waits.append(0.0)
+        return monotonic + max(0.0, min(waits)) if waits else None
+
+    def _back_off(self, record: Record) -> float:
+        record.write_backoff += 1
+        seconds = min(60.0, 2.0 ** min(record.write_backoff - 1, 6))
+        return self._clock.monotonic() + seconds * (0.75 + 0.5 * self._clock.jitter())
+
+    async def _reload(self, record: Record) -> float | None:
+        """Read T again and look at once; after repeated conflicts, with backoff."""
+        try:
+            view = await self._intents.read(record.view.key)
+        except DriftTriggerError as error:
+            _LOG.warning("can't read the trigger: %s", error, extra=_extra(record.view))
+            return self._back_off(record)
+        if view is None:
+            self.on_trigger_gone(record.view.key, record.view.uid)
+            return None
+        if view.uid != record.view.uid:
+            self.records[view.key] = first_record(view, self._clock.now())
+            return self._clock.monotonic()
+        record.see(view, self._clock.now())
+        record.must_release = True
+        record.write_backoff += 1
+        if record.write_backoff > _DECIDE_AGAIN:
+            return self._back_off(record)
+        return self._clock.monotonic()
+
+    # Unfinished business.
+
+    async def _adopt(self, record: Record) -> None:
+        """Take up what lies under the name of a trigger without history."""
+        if record.view.status.retrainings:
+            record.is_adopted = True
+            return
+        fresh = await record.reload(self._intents, self._clock)
+        view = record.view
+        status = await self._intents.adopt(view)
+        if status != view.status:
+            await self._budget.take(Priority.INTENT)
+            record.view = await self._intents.commit(view, status, fresh=fresh)
+            record.must_release = True
+        record.is_adopted = True
+
+    async def _carry_out(self, record: Record) -> None:
+        fresh = Freshness(self._clock)
+        pending = record.view.status.pending
+        await self._budget.take(Priority.INTENT)
+        try:
+            record.view = await self._intents.carry_out(record.view, fresh=fresh)
+        except NameTaken as error:
+            await self._say_cannot_record(record, Reason.NAME_TAKEN, str(error))
+            raise TransientError(str(error)) from error
+        except NamespaceGone as error:
+            status = replace(record.view.status, pending=None)
+            record.view = await self._intents.commit(record.view, status, fresh=fresh)
+            _LOG.info("the intent is dropped: %s", error, extra=_extra(record.view))
+            return
+        except PermanentError as error:
+            await self._say_cannot_record(record, Reason.CANNOT_RECORD, str(error), stalled=True)
+            raise TransientError(str(error)) from error
+        except (TransientError, ForbiddenError) as error:
+            await self._say_cannot_record(record, Reason.CANNOT_RECORD, str(error))
+            raise TransientError(str(error)) from error
+        if pending is not None and any(a.name == pending.name for a in record.view.status.active):
+            self._announcer.retraining_created(record.view, pending)
+
+    async def _release(self, record: Record) -> None:
+        fresh = await record.reload(self._intents, self._clock)
+        if not record.view.status.active:
+            return
+        rules = record.view.rules
+        starts = rules is not None and rules.concurrency is ConcurrencyPolicy.ALLOW
+        await self._budget.take(Priority.INTENT)
+        record.view, ended = await self._intents.release(
+            record.view, now=self._clock.now(), fresh=fresh, starts=starts
+        )
+        for retraining in ended:
+            self._metrics.retraining_ended(retraining)
+            self._announcer.released(record.view, retraining)
+
+    # What a person says.
+
+    async def _answer_manual(self, record: Record, rules: Rules) -> None:
+        view, now = record.view, self._clock.now()
+        hold = hold_of(view.hold, now=now)
+        if hold is not None and not hold.is_readable and record.hold_warned != view.hold:
+            record.hold_warned = view.hold or ""
+            self._announcer.hold_unreadable(view, hold)
+        if view.trigger_now is None or view.is_deleting:
+            return
+        answer = decide_manual(
+            rules,
+            view.status,
+            view.trigger_now,
+            hold=hold,
+            observation=record.observation,
+            uid=view.uid,
+            now=now,
+        )
+        if answer is None:
+            return
+        fresh = await record.reload(self._intents, self._clock)
+        if record.view.resource_version != view.resource_version:
+            raise ConflictError("the trigger changed while a request by hand was looked at")
+        status, reason, message = answer
+        await self._budget.take(Priority.INTENT)
+        record.view = await self._intents.commit(view, status, fresh=fresh)
+        self._announcer.manual(record.view, reason, message)
+        if record.view.status.pending is not None:
+            faults.point("intent-written")
+            await self._carry_out(record)
+
+    # What stands in the way.
+
+    async def _say_unusable(self, record: Record) -> None:
+        view = record.view
+        changed = conditions.unusable(
+            view.status,
+            reason=Reason.SPEC_INVALID,
+            message=view.problem,
+            generation=view.generation,
+            now=self._clock.now(),
+        )
+        await self._say(record, changed, Priority.SPEC_ERROR)
+
+    async def _say_template(self, record: Record, rules: Rules) -> None:
+        """Carry execution's verdict on the Job template over to Ready and Stalled, at once."""
+        view = record.view
+        ready = conditions.find(view.status.conditions, ConditionType.READY)
+        said = ready is not None and ready.reason == Reason.JOB_REFUSED
+        refused = template_refused(rules, view.status)
+        if said and not refused:
+            record.probed = 0  # asked again at once, so that Ready tells how things stand
+            record.must_probe = True
+        if refused and not said:
+            changed = conditions.job_refused(rules, view.status, now=self._clock.now())
+            await self._say(record, changed, Priority.SPEC_ERROR)
+
+    async def _say_suspended(self, record: Record, rules: Rules) -> None:
+        changed = conditions.suspended(rules, record.view.status, now=self._clock.now())
+        record.reason = Reason.SUSPENDED
+        await self._say(record, changed, Priority.OUTCOME)
+
+    async def _say_cannot_record(
+        self, record: Record, reason: Reason, message: str, *, stalled: bool = False
+    ) -> None:
+        await record.reload(self._intents, self._clock)
+        view = record.view
+        changed = conditions.cannot_record(
+            view.status,
+            reason=reason,
+            message=message,
+            stalled=stalled,
+            generation=view.generation,
+            now=self._clock.now(),
+        )
+        await self._say(record, changed, Priority.OUTCOME)
+
+    async def _say(
+        self, record: Record, changed: tuple[Condition, ...], priority: Priority
+    ) -> None:
+        """Write conditions alone."""
+        view = record.view
+        status = replace(view.status, conditions=changed, observed_generation=view.generation)
+        if meaning(status) == meaning(view.status):
+            return
+        await self._budget.take(priority)
+        fresh = Freshness(self._clock)
+        record.view = await self._intents.commit(view, status, fresh=fresh)
+        self._announcer.conditions(record)
+
+
+def _needs_a_look(before: TriggerView, after: TriggerView) -> bool:
+    """Whether a snapshot tells more than what our own status writes do."""
+    if before.generation != after.generation or before.is_deleting != after.is_deleting:
+        return True
+    if (before.trigger_now, before.hold) != (after.trigger_now, after.hold):
+        return True
+    old, new = before.status, after.status
+    template = ConditionType.TEMPLATE_VALID
+    return (
+        old.pending != new.pending
+        or old.active != new.active
+        or old.retrainings > new.retrainings
+        or conditions.find(old.conditions, template) != conditions.find(new.conditions, template)
+    )
+
+
+def _extra(view: TriggerView | RetrainingView) -> dict[str, object]:
+    return {"namespace": view.namespace, "object": view.name}

@@ -1,0 +1,223 @@
+"""One evaluation: ask at the tick's own time, decide, write what is worth a write.
+
+The decision is made on one snapshot of the trigger and committed on that very snapshot: whatever
+changed meanwhile makes the write a conflict, and the tick is decided again.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec.structs import replace
+
+from drifttrigger.api.errors import ConflictError
+from drifttrigger.api.reasons import Reason
+from drifttrigger.api.v1alpha1 import DriftTriggerStatus, Verdict
+from drifttrigger.clients.clock import Clock
+from drifttrigger.core import conditions
+from drifttrigger.core.decide import Action, Decision, decide
+from drifttrigger.core.episode import is_drifted, verdict_of
+from drifttrigger.core.observation import Observation, observe
+from drifttrigger.core.rules import Rules
+from drifttrigger.core.status import meaning
+from drifttrigger.core.times import parse_instant
+from drifttrigger.runtime.announce import Announcer
+from drifttrigger.runtime.budget import Priority, WriteBudget
+from drifttrigger.runtime.freshness import Freshness
+from drifttrigger.runtime.intents import Intents
+from drifttrigger.runtime.metrics import Metrics
+from drifttrigger.runtime.records import Record, last_evaluation, next_retry
+from drifttrigger.runtime.views import TriggerView
+from drifttrigger.sources.base import Question, Source
+
+_HEARTBEAT = timedelta(seconds=60)
+_NEWS = timedelta(seconds=5)
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """A decision and the snapshot that it rests on."""
+
+    view: TriggerView
+    status: DriftTriggerStatus
+    decision: Decision
+
+
+class Evaluation:
+    """Asks and decides; see the module.
+
+    Args:
+        intents: The writes of detection.
+        source: The metrics servers.
+        clock: The clock.
+        budget: API writes.
+        announcer: Events, logs and the audit trail.
+        metrics: Counters.
+    """
+
+    def __init__(
+        self,
+        intents: Intents,
+        source: Source,
+        clock: Clock,
+        *,
+        budget: WriteBudget,
+        announcer: Announcer,
+        metrics: Metrics,
+    ) -> None:
+        self._intents = intents
+        self._source = source
+        self._clock = clock
+        self._budget = budget
+        self._announcer = announcer
+        self._metrics = metrics
+
+    async def run(self, record: Record, rules: Rules) -> None:
+        """Ask if a tick, a probe or a retry is due, and settle what the answer means."""
+        now = self._clock.now()
+        tick = record.due_tick(rules, now)
+        if tick is None and not record.wants_probe():
+            record.retry = None
+            return
+        retry = record.retry
+        if retry is not None and retry.tick == tick and self._clock.monotonic() < retry.at:
+            return
+        observation = await self._ask(record, rules, tick, now)
+        fresh = Freshness(self._clock)
+        record.observation = observation
+        if record.view.rules != rules:
+            return  # edited while the server was asked: the edit's own probe comes next
+        await self._settle(record, rules, observation, fresh, now)
+
+    async def _ask(
+        self, record: Record, rules: Rules, tick: datetime | None, now: datetime
+    ) -> Observation:
+        at = tick if tick is not None else now
+        if tick is not None and record.retry is None:
+            self._metrics.lateness((now - tick).total_seconds())
+        question = Question(
+            address=rules.server.address,
+            query=rules.query,
+            at=at - rules.query_offset,
+            timeout=rules.timeout,
+        )
+        started = self._clock.monotonic()
+        answer = await self._source.ask(question)
+        observation = observe(rules, answer, at, is_probe=tick is None)
+        self._metrics.evaluated(
+            record.view, rules, observation, seconds=self._clock.monotonic() - started
+        )
+        return observation
+
+    async def _settle(
+        self,
+        record: Record,
+        rules: Rules,
+        observation: Observation,
+        fresh: Freshness,
+        asked_at: datetime,
+    ) -> None:
+        """Decide, write what is worth it, tell."""
+        now = self._clock.now()
+        good = conditions.is_good(rules, observation)
+        health = record.health.after(good=good, generation=rules.generation, now=now)
+        decided = await self._decide(record, rules, observation)
+        decision = _shown(decided.decision, record)
+        changed = conditions.evaluated(
+            rules, decided.status, observation, decision, health, now=now
+        )
+        evaluation = last_evaluation(observation, decision.message, asked_at)
+        status = replace(decided.status, last_evaluation=evaluation, conditions=changed)
+        await self._note_score_after(decided.view, rules, status)
+        await self._write(record, rules, Decided(decided.view, status, decision), fresh)
+        self._remember(record, rules, observation, health, Decided(record.view, status, decision))
+        self._metrics.decided(record.view, decision, drifted=is_drifted(status))
+        self._announcer.evaluated(record, observation, decision)
+
+    async def _decide(self, record: Record, rules: Rules, observation: Observation) -> Decided:
+        view = record.view
+        status, decision = decide(rules, record.base(view), observation, uid=view.uid)
+        if decision.action is not Action.RETRAIN or view.status.retrainings:
+            return Decided(view, status, decision)
+        # Before the first intent ever: T live, then a LIST, then the decision on both.
+        await record.reload(self._intents, self._clock)
+        view = record.view
+        if view.rules != rules:
+            raise ConflictError("the trigger was edited while it was decided")
+        if await self._intents.adopt(view) != view.status:
+            record.is_adopted = False
+            raise ConflictError("Retrainings of an earlier trigger of this name were found")
+        return Decided(view, *decide(rules, record.base(view), observation, uid=view.uid))
+
+    async def _note_score_after(
+        self, view: TriggerView, rules: Rules, status: DriftTriggerStatus
+    ) -> None:
+        """Write on the last Retraining what it achieved, before its trigger forgets to."""
+        last, before = status.last_retraining, view.status.last_retraining
+        if last is None or last.score_after is None or before is None or last == before:
+            return
+        await self._budget.take(Priority.OUTCOME)
+        breach = verdict_of(rules, last.score_after) is Verdict.BREACH
+        await self._intents.record_score_after(
+            view, last.name, last.score_after, still_breaching=breach
+        )
+
+    async def _write(
+        self, record: Record, rules: Rules, decided: Decided, fresh: Freshness
+    ) -> None:
+        view, status = decided.view, decided.status
+        if meaning(status) != meaning(view.status):
+            await self._budget.take(_priority(view.status, status, decided.decision))
+        elif self._news_due(view, status):
+            if not self._budget.take_now():
+                return
+        elif not self._heartbeat_due(view, rules) or not self._budget.take_heartbeat():
+            return
+        record.see(await self._intents.commit(view, status, fresh=fresh), self._clock.now())
+
+    def _news_due(self, view: TriggerView, status: DriftTriggerStatus) -> bool:
+        """Whether the answer has another name than the one that status shows, for a while now."""
+        old, new = view.status.last_evaluation, status.last_evaluation
+        if old is None or new is None or old.outcome is new.outcome:
+            return False
+        return self._clock.now() - parse_instant(old.time) >= _NEWS
+
+    def _heartbeat_due(self, view: TriggerView, rules: Rules) -> bool:
+        last = view.status.last_evaluation
+        if last is None:
+            return True
+        least = max(_HEARTBEAT, rules.schedule.shortest_wait())
+        return self._clock.now() - parse_instant(last.time) >= least
+
+    def _remember(
+        self,
+        record: Record,
+        rules: Rules,
+        observation: Observation,
+        health: conditions.Health,
+        decided: Decided,
+    ) -> None:
+        status = decided.status
+        record.health = health
+        record.reason = decided.decision.reason
+        record.last_tick = max(record.last_tick, status.last_tick)
+        record.worst_score = status.episode.worst_score if status.episode is not None else None
+        failed = observation.outcome.is_error
+        record.retry = next_retry(record, observation, self._clock) if failed else None
+        if observation.is_probe and not failed:
+            record.probed = rules.generation
+            record.must_probe = False
+
+
+def _shown(decision: Decision, record: Record) -> Decision:
+    """Say Deferred instead of Active where the Retraining waits for a limit (display only)."""
+    if decision.reason is Reason.RETRAINING_ACTIVE and record.is_deferred:
+        return replace(decision, reason=Reason.DEFERRED)
+    return decision
+
+
+def _priority(old: DriftTriggerStatus, new: DriftTriggerStatus, decision: Decision) -> Priority:
+    """Tell how urgent a status is: intents, and what opens or ends an episode, never wait."""
+    if decision.action is Action.RETRAIN or old.window != new.window:
+        return Priority.INTENT
+    if old.episodes != new.episodes or is_drifted(old) != is_drifted(new):
+        return Priority.INTENT
+    return Priority.OUTCOME

@@ -1,0 +1,253 @@
+"""kopf's part: watching. Events become views, and views wake the controllers.
+
+Only `on.event` handlers: no finalizers, no annotations, no requests of kopf's own. A handler
+decodes, compares and pushes a due time; it never awaits I/O, never raises and returns None. kopf
+never reports deletions that were missed across a re-list, so a paged resync of metadata every few
+minutes drops what is gone and picks up what was missed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import kopf
+import msgspec
+from kubernetes.aio import client
+
+from drifttrigger.api.v1alpha1 import GROUP, LABEL_ACTIVE, LABEL_RETRAINING, VERSION
+from drifttrigger.clients.clock import Clock
+from drifttrigger.clients.kube import DRIFT_TRIGGERS, RETRAININGS, KubernetesApi, Resource
+from drifttrigger.runtime.detection import Detection
+from drifttrigger.runtime.execution import Execution
+from drifttrigger.runtime.settings import Settings
+from drifttrigger.runtime.views import Key, decode_retraining, decode_trigger
+
+Json = dict[str, Any]
+_LOG = logging.getLogger(__name__)
+
+
+class NoDiffBase(kopf.DiffBaseStorage):
+    """kopf keeps no last-handled state of ours: nothing is diffed, nothing is written."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Return an empty essence."""
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        """Return that nothing was stored."""
+
+    def store(self, **_: Any) -> None:
+        """Store nothing."""
+
+
+class Feed:
+    """Carries what the API server says to the controllers.
+
+    Args:
+        kube: The logged-in API client.
+        clock: The clock.
+        settings: Namespaces and resync.
+        detection: None when this process does not run it.
+        execution: None when this process does not run it.
+    """
+
+    def __init__(
+        self,
+        kube: KubernetesApi,
+        clock: Clock,
+        settings: Settings,
+        *,
+        detection: Detection | None,
+        execution: Execution | None,
+    ) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._settings = settings
+        self._detection = detection
+        self._execution = execution
+        self._triggers: dict[Key, str] = {}
+        self._retrainings: dict[Key, tuple[str, str]] = {}
+        self.heard_at = clock.monotonic()
+        self.is_synced = False
+
+    # Events.
+
+    def on_trigger(self, body: Json, *, gone: bool) -> None:
+        """Take an event of a DriftTrigger."""
+        self.heard_at = self._clock.monotonic()
+        metadata = body["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        if gone:
+            self._trigger_gone(key, metadata["uid"])
+            return
+        view = decode_trigger(body)
+        self._triggers[key] = view.uid
+        if self._detection is not None:
+            self._detection.on_trigger(view)
+        if self._execution is not None:
+            self._execution.on_trigger(view)
+
+    def on_retraining(self, body: Json, *, gone: bool) -> None:
+        """Take an event of an unfinished Retraining; gone also means that it lost the label."""
+        self.heard_at = self._clock.monotonic()
+        try:
+            view = decode_retraining(body)
+        except msgspec.ValidationError as error:
+            _LOG.warning("a Retraining can't be read: %s", error)
+            return
+        if gone:
+            self._retrainings.pop(view.key, None)
+        else:
+            self._retrainings[view.key] = (view.uid, view.trigger)
+        if self._detection is not None:
+            ended = gone or view.is_final
+            self._detection.on_retraining(
+                (view.namespace, view.trigger),
+                is_ended=ended,
+                is_deferred=not ended and view.reason.value == "Deferred",
+            )
+        if self._execution is not None and not gone:
+            self._execution.on_retraining(view)
+
+    def on_job(self, body: Json) -> None:
+        """Take an event of one of our Jobs."""
+        self.heard_at = self._clock.monotonic()
+        metadata = body["metadata"]
+        name = (metadata.get("labels") or {}).get(LABEL_RETRAINING)
+        if name and self._execution is not None:
+            self._execution.on_job(metadata["namespace"], name)
+
+    def _trigger_gone(self, key: Key, uid: str) -> None:
+        if self._triggers.get(key) == uid:
+            del self._triggers[key]
+        if self._detection is not None:
+            self._detection.on_trigger_gone(key, uid)
+        if self._execution is not None:
+            self._execution.on_trigger_gone(key)
+            for retraining, (_, trigger) in self._retrainings.items():
+                if (retraining[0], trigger) == key:
+                    self._execution.work.wake(retraining)
+
+    # kopf.
+
+    async def watch(self, stop: asyncio.Event, *, started: Callable[[], None]) -> None:
+        """Run kopf's operator until told to stop; returns or raises when it ends by itself.
+
+        Args:
+            stop: Ends it. kopf then cancels every task that began after it: drain others before.
+            started: Called when kopf's tasks exist and it has put its own signal handlers in place.
+        """
+        namespaces = list(self._settings.namespaces)
+        others = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
+            registry=self._registry(),
+            settings=_kopf_settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=stop,
+        )
+        started()
+        await kopf.run_tasks(tasks, ignored=others)
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+
+        @kopf.on.login(registry=registry)
+        async def login(**_: Any) -> kopf.AiohttpSession:
+            return session_of(self._kube.api_client)
+
+        def handle(function: Callable[..., None]) -> Callable[..., None]:
+            def handler(event: Any, **_: Any) -> None:
+                try:
+                    function(dict(event["object"]), event["type"] == "DELETED")
+                except Exception:
+                    # The edge of one object's event: a defect here must not end the watching.
+                    _LOG.exception("an event could not be taken")
+
+            return handler
+
+        triggers = handle(lambda body, gone: self.on_trigger(body, gone=gone))
+        retrainings = handle(lambda body, gone: self.on_retraining(body, gone=gone))
+        kopf.on.event(GROUP, VERSION, DRIFT_TRIGGERS.plural, registry=registry, id="trigger")(
+            triggers
+        )
+        kopf.on.event(GROUP, VERSION, RETRAININGS.plural, registry=registry, id="retraining")(
+            retrainings
+        )
+        if self._execution is not None:
+            jobs = handle(lambda body, _gone: self.on_job(body))
+            kopf.on.event("batch", "v1", "jobs", registry=registry, id="job")(jobs)
+        return registry
+
+    # Resync.
+
+    async def resync(self) -> None:
+        """Compare what is known with what the API server lists."""
+        triggers = await self._listed(DRIFT_TRIGGERS)
+        for key, uid in list(self._triggers.items()):
+            if triggers.get(key) != uid:
+                self._trigger_gone(key, uid)
+        for key, uid in triggers.items():
+            if self._triggers.get(key) != uid:
+                self.on_trigger(await self._kube.get(DRIFT_TRIGGERS, *key), gone=False)
+        retrainings = await self._listed(RETRAININGS, labels=f"{LABEL_ACTIVE}=true")
+        for key, (uid, trigger) in list(self._retrainings.items()):
+            if retrainings.get(key) != uid:
+                del self._retrainings[key]
+                if self._detection is not None:
+                    self._detection.on_retraining(
+                        (key[0], trigger), is_ended=True, is_deferred=False
+                    )
+        for key, uid in retrainings.items():
+            if self._retrainings.get(key, ("", ""))[0] != uid:
+                self.on_retraining(await self._kube.get(RETRAININGS, *key), gone=False)
+            elif self._execution is not None:
+                self._execution.work.wake(key)  # the end of its Job may have been missed
+        self.is_synced = True
+        self.heard_at = self._clock.monotonic()
+
+    async def _listed(self, resource: Resource, *, labels: str = "") -> dict[Key, str]:
+        found: dict[Key, str] = {}
+        for namespace in self._settings.namespaces or (None,):
+            for item in await self._kube.list_metadata(resource, namespace, labels=labels):
+                metadata = item["metadata"]
+                found[metadata["namespace"], metadata["name"]] = metadata["uid"]
+        return found
+
+
+def session_of(api_client: client.ApiClient) -> kopf.AiohttpSession:
+    """Make a session for kopf whose token is re-read as the kubernetes client's is."""
+    configuration = api_client.configuration
+
+    async def authorize(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        token = (await configuration.auth_settings()).get("BearerToken")
+        if token is not None:
+            request.headers["Authorization"] = str(token["value"])
+        return await handler(request)
+
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=api_client.rest_client.ssl_context),
+        middlewares=[authorize],
+        trust_env=True,
+        proxy=configuration.proxy,
+    )
+    return kopf.AiohttpSession(
+        server=configuration.host, aiohttp_session=session, default_namespace=None
+    )
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.queueing.idle_timeout = 0.2
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.persistence.diffbase_storage = NoDiffBase()
+    settings.watching.chunk_size = 500
+    settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_RETRAINING
+    settings.watching.label_selectors[GROUP, VERSION, RETRAININGS.plural] = f"{LABEL_ACTIVE}=true"
+    return settings

@@ -1,0 +1,203 @@
+"""The process: puts the parts together, runs until told to stop, and stops gracefully.
+
+Graceful: no new passes, writes under way are finished, connections closed. Ungraceful (kill -9) at
+any point loses nothing either; the next process goes on from what the API server holds.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+
+from drifttrigger import __version__
+from drifttrigger.api.errors import DriftTriggerError
+from drifttrigger.clients.clock import SystemClock
+from drifttrigger.clients.http import HttpClient
+from drifttrigger.clients.kube import KubernetesApi
+from drifttrigger.core.status import to_json
+from drifttrigger.runtime import logs, serve
+from drifttrigger.runtime.announce import Announcer
+from drifttrigger.runtime.budget import StartRate, WriteBudget
+from drifttrigger.runtime.detection import Detection
+from drifttrigger.runtime.execution import Execution
+from drifttrigger.runtime.feed import Feed
+from drifttrigger.runtime.metrics import Metrics, ProcessCollector, TriggerCollector
+from drifttrigger.runtime.preflight import preflight
+from drifttrigger.runtime.settings import Controller, Settings, split_address
+from drifttrigger.runtime.worklist import Worklist
+from drifttrigger.sources.prometheus import PrometheusSource
+from drifttrigger.targets.job import JobLauncher
+
+_LOG = logging.getLogger(__name__)
+_STUCK_SECONDS = 120.0
+_WATCH_SECONDS = 10.0
+
+
+class Operator:
+    """All parts of one process.
+
+    Args:
+        settings: What it was told.
+        kube: The logged-in API client.
+        http: Connections to metrics servers.
+    """
+
+    def __init__(self, settings: Settings, kube: KubernetesApi, http: HttpClient) -> None:
+        self.settings = settings
+        self.kube = kube
+        self.clock = SystemClock()
+        self.metrics = Metrics()
+        self.announcer = Announcer(kube, self.clock, instance=settings.name)
+        budget = WriteBudget(self.clock, per_second=settings.api_write_budget)
+        self.detection: Detection | None = None
+        self.execution: Execution | None = None
+        if Controller.DETECTION in settings.controllers:
+            self.detection = Detection(
+                kube,
+                PrometheusSource(http),
+                self.clock,
+                budget=budget,
+                announcer=self.announcer,
+                metrics=self.metrics,
+            )
+        if Controller.EXECUTION in settings.controllers:
+            self.execution = Execution(
+                kube,
+                JobLauncher(kube),
+                self.clock,
+                gate=StartRate(self.clock, per_minute=settings.max_starts_per_minute),
+                budget=budget,
+                announcer=self.announcer,
+            )
+        self.feed = Feed(
+            kube, self.clock, settings, detection=self.detection, execution=self.execution
+        )
+        self._register_metrics()
+
+    def _register_metrics(self) -> None:
+        detection = self.detection
+        gauges: dict[str, tuple[str, Callable[[], float]]] = {
+            "watch_age_seconds": (
+                "Seconds since a watch or a resync was last heard.",
+                lambda: self.clock.monotonic() - self.feed.heard_at,
+            ),
+        }
+        if detection is not None:
+            self.metrics.registry.register(TriggerCollector(detection.records.items))
+            gauges["triggers_owned"] = (
+                "Triggers that this process evaluates.",
+                lambda: float(len(detection.records)),
+            )
+        self.metrics.registry.register(ProcessCollector(lambda: self.kube.requests, gauges))
+
+    def stuck(self) -> str:
+        """Say whether the work has stopped making progress."""
+        for work in self._worklists():
+            late = work.lateness_seconds()
+            if late > _STUCK_SECONDS:
+                return f"work has been waiting for {late:.0f} s"
+        return ""
+
+    def unready(self) -> str:
+        """Say why this process is not ready."""
+        if not self.feed.is_synced:
+            return "the first lists have not been read"
+        age = self.clock.monotonic() - self.feed.heard_at
+        if age > 3 * self.settings.resync_seconds:
+            return f"the API server has not been heard for {age:.0f} s"
+        return ""
+
+    def _worklists(self) -> list[Worklist]:
+        lists = [self.detection.work] if self.detection is not None else []
+        if self.execution is not None:
+            lists += [self.execution.work, self.execution.templates]
+        return lists
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until SIGTERM, SIGINT or stop, or until a part fails.
+
+        Raises:
+            DriftTriggerError: A part ended by itself.
+        """
+        stop_watching = asyncio.Event()
+        parts: dict[str, Coroutine[None, None, None]] = {
+            "watch": self.feed.watch(stop_watching, started=lambda: _stop_on_signals(stop)),
+            "resync": self._resync(),
+            "events": self.announcer.run(),
+        }
+        for number, work in enumerate(self._worklists()):
+            parts[f"work {number}"] = work.run()
+        tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
+        stopped = asyncio.create_task(_until(stop))
+        done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+        await _wind_down(*tasks, stopped, stop_watching=stop_watching)
+        for task in done - {stopped}:
+            error = task.exception() if not task.cancelled() else None
+            why = error or "without an error"
+            raise DriftTriggerError(f"{task.get_name()} ended: {why}") from error
+
+    async def _resync(self) -> None:
+        while True:
+            try:
+                await self.feed.resync()
+            except DriftTriggerError as error:
+                _LOG.warning("the resync will be tried again: %s", error)
+                await asyncio.sleep(5)
+                continue
+            await asyncio.sleep(self.settings.resync_seconds * (0.75 + 0.5 * self.clock.jitter()))
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+async def _wind_down(
+    watch: asyncio.Task[None], *others: asyncio.Task[None], stop_watching: asyncio.Event
+) -> None:
+    """Let passes under way finish, then end the watching."""
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    stop_watching.set()
+    await asyncio.wait([watch], timeout=_WATCH_SECONDS)
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
+
+
+async def run(settings: Settings) -> None:
+    """Run one operator process until SIGTERM or SIGINT.
+
+    Raises:
+        UsageError: It can't start; says what to do.
+        DriftTriggerError: A part of it ended by itself.
+    """
+    logs.configure(settings.log_format, settings.log_level)
+    _LOG.info("drifttrigger %s starts", __version__, extra={"settings": to_json(settings)})
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    async with AsyncExitStack() as stack:
+        kube = await KubernetesApi.connect(
+            kubeconfig=settings.kubeconfig or None, context=settings.context or None
+        )
+        stack.push_async_callback(kube.close)
+        http = HttpClient()
+        stack.push_async_callback(http.close)
+        await preflight(kube, settings)
+        operator = Operator(settings, kube, http)
+        if settings.health_address:
+            app = serve.health_app(live=operator.stuck, ready=operator.unready)
+            address = split_address(settings.health_address, flag="--health-address")
+            stack.push_async_callback((await serve.start_listener(address, app)).cleanup)
+        if settings.metrics_address:
+            app = serve.metrics_app(operator.metrics.registry)
+            address = split_address(settings.metrics_address, flag="--metrics-address")
+            stack.push_async_callback((await serve.start_listener(address, app)).cleanup)
+        await operator.run(stop)
+    _LOG.info("drifttrigger has stopped")

@@ -1,0 +1,170 @@
+"""What Prometheus can scrape from the operator itself.
+
+Counters and histograms are prometheus-client's. The series of each trigger come from a collector
+that reads the records when it is scraped, so that they vanish with their trigger.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from drifttrigger import __version__
+from drifttrigger.api.reasons import ConditionType, Outcome
+from drifttrigger.core.conditions import find
+from drifttrigger.core.decide import Decision
+from drifttrigger.core.episode import is_drifted
+from drifttrigger.core.observation import Observation
+from drifttrigger.core.rules import Rules
+from drifttrigger.runtime.records import Record
+from drifttrigger.runtime.views import Key, RetrainingView, TriggerView
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_LONG_SECONDS = (10, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 86400, 7 * 86400)
+
+
+class Metrics:
+    """All metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._evaluations = Counter(
+            "drifttrigger_evaluations",
+            "Answers of metrics servers, by outcome.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self._decisions = Counter(
+            "drifttrigger_decisions",
+            "Decisions, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._evaluation_seconds = Histogram(
+            "drifttrigger_evaluation_seconds",
+            "Time from asking a metrics server to its whole answer.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._lateness_seconds = Histogram(
+            "drifttrigger_tick_lateness_seconds",
+            "Time from a tick to its asking.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._source_requests = Counter(
+            "drifttrigger_source_requests",
+            "Requests to metrics servers, by result.",
+            ["result"],
+            registry=self.registry,
+        )
+        self._retrainings = Counter(
+            "drifttrigger_retrainings",
+            "Retrainings that ended, by result.",
+            ["result"],
+            registry=self.registry,
+        )
+        self._retraining_seconds = Histogram(
+            "drifttrigger_retraining_seconds",
+            "Time from a decision to the end of its Retraining.",
+            buckets=_LONG_SECONDS,
+            registry=self.registry,
+        )
+
+    def evaluated(
+        self, view: TriggerView, rules: Rules, observation: Observation, *, seconds: float
+    ) -> None:
+        """Count one answer."""
+        del view, rules
+        self._evaluations.labels(observation.outcome.value).inc()
+        self._evaluation_seconds.observe(seconds)
+        failed = observation.outcome.is_error and observation.outcome is not Outcome.AMBIGUOUS
+        self._source_requests.labels("error" if failed else "ok").inc()
+
+    def lateness(self, seconds: float) -> None:
+        """Record how late a tick was asked."""
+        self._lateness_seconds.observe(max(0.0, seconds))
+
+    def decided(self, view: TriggerView, decision: Decision, *, drifted: bool) -> None:
+        """Count one decision."""
+        del view, drifted
+        self._decisions.labels(decision.reason.value).inc()
+
+    def retraining_ended(self, retraining: RetrainingView) -> None:
+        """Count one ended Retraining."""
+        self._retrainings.labels(retraining.result.value).inc()
+        seconds = (retraining.ended_at - retraining.created_at).total_seconds()
+        self._retraining_seconds.observe(max(0.0, seconds))
+
+
+class TriggerCollector(Collector):
+    """The series of each trigger, read from the records when scraped.
+
+    Args:
+        records: The live records.
+    """
+
+    def __init__(self, records: Callable[[], Iterable[tuple[Key, Record]]]) -> None:
+        self._records = records
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield score, threshold, drifted and ready of every trigger."""
+        labels = ["namespace", "trigger"]
+        score = GaugeMetricFamily("drifttrigger_score", "Newest finite score.", labels=labels)
+        threshold = GaugeMetricFamily(
+            "drifttrigger_threshold", "Threshold of the spec.", labels=labels
+        )
+        drifted = GaugeMetricFamily(
+            "drifttrigger_drifted", "1 while an episode is open.", labels=labels
+        )
+        ready = GaugeMetricFamily(
+            "drifttrigger_ready", "1 while the condition Ready is True.", labels=labels
+        )
+        for key, record in list(self._records()):
+            names = list(key)
+            observation, rules = record.observation, record.view.rules
+            if observation is not None and observation.score is not None:
+                score.add_metric(names, observation.score)
+            if rules is not None:
+                threshold.add_metric(names, rules.threshold)
+            drifted.add_metric(names, float(is_drifted(record.view.status)))
+            condition = find(record.view.status.conditions, ConditionType.READY)
+            is_ready = condition is not None and condition.status == "True"
+            ready.add_metric(names, float(is_ready))
+        yield from (score, threshold, drifted, ready)
+
+
+class ProcessCollector(Collector):
+    """What the process knows of itself, read when scraped.
+
+    Args:
+        requests: API requests so far by verb, resource and code.
+        gauges: Other numbers by name: help text and a function that reads it.
+    """
+
+    def __init__(
+        self,
+        requests: Callable[[], dict[tuple[str, str, str], int]],
+        gauges: dict[str, tuple[str, Callable[[], float]]],
+    ) -> None:
+        self._requests = requests
+        self._gauges = gauges
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield API requests, gauges and the build."""
+        requests = CounterMetricFamily(
+            "drifttrigger_api_requests",
+            "Requests to the API server.",
+            labels=["verb", "resource", "code"],
+        )
+        for labels, number in self._requests().items():
+            requests.add_metric(list(labels), number)
+        yield requests
+        for name, (text, read) in self._gauges.items():
+            yield GaugeMetricFamily(f"drifttrigger_{name}", text, value=read())
+        build = GaugeMetricFamily(
+            "drifttrigger_build_info", "The version that runs.", labels=["version"]
+        )
+        build.add_metric([__version__], 1)
+        yield build

@@ -1,0 +1,79 @@
+"""Before anything is watched: does the API server let us do what the controllers need?
+
+Asks by SelfSubjectAccessReviews and names each missing permission, since a watch that is refused
+would be retried for a minute and then end the process with less to say.
+"""
+
+from drifttrigger.api.errors import DriftTriggerError, UsageError
+from drifttrigger.api.v1alpha1 import GROUP
+from drifttrigger.clients.kube import ACCESS_REVIEWS, DRIFT_TRIGGERS, KubernetesApi
+from drifttrigger.runtime.settings import Controller, Settings
+
+Permission = tuple[str, str, str]
+"""Verb, API group, resource (with its subresource)."""
+
+_WATCHED = (
+    ("list", GROUP, "drifttriggers"),
+    ("watch", GROUP, "drifttriggers"),
+    ("get", GROUP, "drifttriggers"),
+    ("patch", GROUP, "drifttriggers/status"),
+    ("list", GROUP, "retrainings"),
+    ("watch", GROUP, "retrainings"),
+    ("get", GROUP, "retrainings"),
+    ("patch", GROUP, "retrainings/status"),
+    ("get", "batch", "jobs"),
+)
+_NEEDED: dict[Controller, tuple[Permission, ...]] = {
+    Controller.DETECTION: (
+        *_WATCHED,
+        ("create", GROUP, "retrainings"),
+        ("delete", GROUP, "retrainings"),
+    ),
+    Controller.EXECUTION: (
+        *_WATCHED,
+        ("patch", GROUP, "retrainings"),
+        ("list", "batch", "jobs"),
+        ("watch", "batch", "jobs"),
+        ("create", "batch", "jobs"),
+        ("patch", "batch", "jobs"),
+        ("delete", "batch", "jobs"),
+    ),
+}
+
+
+async def preflight(kube: KubernetesApi, settings: Settings) -> None:
+    """Check that the CRDs are there and that nothing needed is refused.
+
+    Raises:
+        UsageError: Something is missing; says what.
+    """
+    needed = dict.fromkeys(p for c in settings.controllers for p in _NEEDED[c])
+    missing = []
+    for namespace in settings.namespaces or ("",):
+        for permission in needed:
+            if not await _allowed(kube, permission, namespace):
+                verb, group, resource = permission
+                where = f" in namespace {namespace}" if namespace else ""
+                missing.append(f"{verb} {resource}.{group}{where}")
+    if missing:
+        raise UsageError(f"missing permissions: {', '.join(missing)}; apply manifests/rbac")
+    try:
+        for each in settings.namespaces or (None,):
+            await kube.list_metadata(DRIFT_TRIGGERS, each)
+    except DriftTriggerError as error:
+        raise UsageError(f"can't list DriftTriggers ({error}); are the CRDs installed?") from error
+
+
+async def _allowed(kube: KubernetesApi, permission: Permission, namespace: str) -> bool:
+    verb, group, resource = permission
+    name, _, subresource = resource.partition("/")
+    attributes = {"verb": verb, "group": group, "resource": name, "namespace": namespace}
+    if subresource:
+        attributes["subresource"] = subresource
+    body = {
+        "apiVersion": ACCESS_REVIEWS.api_version,
+        "kind": ACCESS_REVIEWS.kind,
+        "spec": {"resourceAttributes": attributes},
+    }
+    answer = await kube.create(ACCESS_REVIEWS, None, body)
+    return bool((answer.get("status") or {}).get("allowed"))

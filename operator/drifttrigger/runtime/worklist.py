@@ -1,0 +1,117 @@
+"""One timer structure for all objects of a controller: when to look at which, one pass at a time.
+
+A heap of due times and one task that sleeps until the next; no timer or task per object. A key that
+is woken while its pass runs is passed again afterwards. Due times are of the monotonic clock.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Awaitable, Callable
+
+from drifttrigger.clients.clock import Clock
+from drifttrigger.runtime.views import Key
+
+_LOG = logging.getLogger(__name__)
+_LONGEST_SLEEP_SECONDS = 60.0
+
+Handler = Callable[[Key], Awaitable[float | None]]
+"""Makes one pass over an object; returns the monotonic time of the next, None for no next."""
+
+
+class Worklist:
+    """Passes over keys when they are due.
+
+    Args:
+        handler: One pass; an exception that escapes it is a defect and ends `run`.
+        clock: The clock.
+        concurrency: Passes under way at once.
+    """
+
+    def __init__(self, handler: Handler, clock: Clock, *, concurrency: int) -> None:
+        self._handler = handler
+        self._clock = clock
+        self._due: dict[Key, float] = {}
+        self._heap: list[tuple[float, Key]] = []
+        self._running: dict[Key, asyncio.Task[None]] = {}
+        self._slots = concurrency
+        self._changed = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    def __len__(self) -> int:
+        return len(self._due) + len(self._running)
+
+    def wake(self, key: Key, *, at: float | None = None) -> None:
+        """Make a key due, now or at a monotonic time; the earlier of two wishes counts."""
+        due = self._clock.monotonic() if at is None else at
+        if due < self._due.get(key, float("inf")):
+            self._due[key] = due
+            heapq.heappush(self._heap, (due, key))
+            self._changed.set()
+
+    def drop(self, key: Key) -> None:
+        """Forget a key; a pass that runs is let finish."""
+        self._due.pop(key, None)
+
+    def lateness_seconds(self) -> float:
+        """Return how long the most overdue key has waited."""
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return max(0.0, self._clock.monotonic() - self._heap[0][0]) if self._heap else 0.0
+
+    async def run(self) -> None:
+        """Pass over what is due until cancelled, then let the passes under way finish."""
+        try:
+            while True:
+                self._changed.clear()
+                sleep = self._start_due()
+                if self._failure is not None:
+                    raise self._failure
+                try:
+                    async with asyncio.timeout(sleep):
+                        await self._changed.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            await self.drain()
+
+    async def drain(self) -> None:
+        """Wait for the passes under way."""
+        if self._running:
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    def _start_due(self) -> float:
+        """Start what is due and fits; return the seconds to sleep."""
+        blocked: list[tuple[float, Key]] = []
+        sleep = _LONGEST_SLEEP_SECONDS
+        while self._heap and len(self._running) < self._slots:
+            due, key = self._heap[0]
+            if self._due.get(key) != due:
+                heapq.heappop(self._heap)
+                continue
+            wait = due - self._clock.monotonic()
+            if wait > 0:
+                sleep = min(sleep, wait)
+                break
+            heapq.heappop(self._heap)
+            if key in self._running:
+                blocked.append((due, key))
+                continue
+            del self._due[key]
+            task = asyncio.create_task(self._pass(key))
+            self._running[key] = task
+        for item in blocked:
+            heapq.heappush(self._heap, item)
+        return sleep
+
+    async def _pass(self, key: Key) -> None:
+        try:
+            again = await self._handler(key)
+            if again is not None:
+                self.wake(key, at=again)
+        except Exception as error:
+            _LOG.exception("a pass failed in a way that its handler does not know")
+            self._failure = error
+        finally:
+            del self._running[key]
+            self._changed.set()
