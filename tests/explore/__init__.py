@@ -1,0 +1,1 @@
+"""Exhaustive exploration of "exactly one Job per decision", on the real code."""
