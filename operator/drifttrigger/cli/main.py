@@ -5,6 +5,7 @@ says what to do, never a traceback. Subcommands are imported when they are used.
 """
 
 import importlib
+import logging
 import sys
 
 import click
@@ -52,6 +53,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line."""
+    # Libraries warn on their own about what our one-line errors say better.
+    logging.basicConfig(level=logging.CRITICAL)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:
