@@ -66,6 +66,7 @@ lock: ## Pin the dependencies again, with hashes and without hosts.
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV); $(BIN)/python -m pip install --quiet uv; }
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) --extra dev pyproject.toml -o requirements/dev.txt
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 
 .PHONY: clean
 clean: ## Remove what was made here (not the cache of binaries).
