@@ -99,7 +99,9 @@ def evaluated(
         health: How asking has gone, this ask counted.
         now: The present.
     """
-    failing = health.is_failing(generation=rules.generation, now=now)
+    if _was_good(rules, status):
+        health = msgspec.structs.replace(health, good_generation=rules.generation)
+    failing = observation.needs_edit or health.is_failing(generation=rules.generation, now=now)
     changes = (
         _ready(rules, status, observation, failing=failing),
         _drifted(rules, status, decision, failing=failing),
@@ -170,6 +172,16 @@ def cannot_record(
         ),
     )
     return with_conditions(status.conditions, changes, now=now)
+
+
+def _was_good(rules: Rules, status: DriftTriggerStatus) -> bool:
+    """Whether Ready tells of a success since the last edit, which a restart does not forget."""
+    ready = find(status.conditions, ConditionType.READY)
+    return (
+        ready is not None
+        and (ready.status, ready.reason) == ("True", Reason.EVALUATING)
+        and ready.observed_generation == rules.generation
+    )
 
 
 def _ready(

@@ -8,6 +8,7 @@ Clear is an absent episode, Breaching one with number 0, Drifted one with a numb
 in `DriftTriggerStatus`, and every function here maps one status to the next.
 """
 
+import math
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -91,7 +92,9 @@ def advance(
     status = remember(status, verdict, window=rules.window)
     if not is_drifted(status):
         status = _before_drift(rules, status, verdict, tick)
-    if status.episode is not None and verdict is Verdict.BREACH and score is not None:
+    if score is None or not math.isfinite(score):  # a status can't hold infinity: JSON has none
+        return status
+    if status.episode is not None and verdict is Verdict.BREACH:
         worst = _worse(rules, status.episode.worst_score, score)
         status = replace(status, episode=replace(status.episode, worst_score=worst))
     return status
@@ -155,6 +158,9 @@ def released(
         result=result,
     )
     previous = status.last_retraining
-    if previous is not None and previous.time > last.time:
-        return status
+    if previous is not None:
+        # Ends may come out of order: Forbid counts from the newest end, Allow from the newest
+        # start, and neither may fall back.
+        newest = max(last, previous, key=lambda retraining: retraining.completion_time)
+        last = replace(newest, time=max(last.time, previous.time))
     return replace(status, last_retraining=last)

@@ -89,7 +89,7 @@ def decide_manual(
     """
     last = status.last_manual
     try:
-        asked_at = parse_instant(annotation.strip())
+        asked_at = _remembered(parse_instant(annotation.strip()))
     except ValueError:
         text = f"{clean(annotation, limit=64)!r} is no RFC 3339 time"
         if last is not None and last.result == f"Refused: {text}":
@@ -141,6 +141,11 @@ def recorded_as_done(status: DriftTriggerStatus, annotation: str | None) -> Drif
         return status
     result = "Ignored: it was there when the trigger was first seen"
     return replace(status, last_manual=LastManual(time=when, result=result))
+
+
+def _remembered(instant: datetime) -> datetime:
+    """Cut to the milliseconds that status keeps, so that a request is never newer than itself."""
+    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
 def _refused(

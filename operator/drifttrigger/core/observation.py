@@ -16,7 +16,7 @@ from drifttrigger.api.reasons import Outcome
 from drifttrigger.api.v1alpha1 import PartialDataPolicy, Reduce, SeriesSample, SeriesSummary
 from drifttrigger.core.rules import Rules, breaches
 
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _WORDS = {
     "NaN": math.nan,
     "+Inf": math.inf,
@@ -125,21 +125,23 @@ def observe(rules: Rules, answer: Answer, tick: datetime, *, is_probe: bool = Fa
 
 
 def _name(rules: Rules, answer: Answer, tick: datetime) -> Observation:
-    if answer.failure is not None:
-        return Observation(tick=tick, outcome=answer.failure, message=clean(answer.message))
     said_partial = [w for w in answer.warnings if not w.startswith("PromQL ")]
     if (said_partial or answer.is_partial) and rules.partial_data is PartialDataPolicy.HOLD:
         why = said_partial[0] if said_partial else "isPartial is true"
         return Observation(
             tick=tick, outcome=Outcome.PARTIAL, message=clean(f"the answer is partial: {why}")
         )
+    if answer.failure is not None:
+        return Observation(tick=tick, outcome=answer.failure, message=clean(answer.message))
     if not answer.samples:
         return Observation(tick=tick, outcome=Outcome.NO_DATA, message=_no_data_message(rules))
     values = [parse_value(sample.value) for sample in answer.samples]
     if None in values:
         bad = answer.samples[values.index(None)]
         return Observation(
-            tick=tick, outcome=Outcome.MALFORMED, message=f"value {clean(bad.value)!r} is no number"
+            tick=tick,
+            outcome=Outcome.MALFORMED,
+            message=f"value {clean(bad.value, limit=64)!r} is no number",
         )
     numbers = [value for value in values if value is not None]
     if rules.reduce is None and len(numbers) > 1:

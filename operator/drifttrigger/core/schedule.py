@@ -6,6 +6,7 @@ every score. Cron ticks honour daylight saving: each nominal time comes once.
 """
 
 import hashlib
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -14,6 +15,10 @@ import msgspec
 from cronsim import CronSim, CronSimError
 
 from drifttrigger.api.errors import SpecError
+
+_NONE = timedelta(0)
+_SET_BACK = timedelta(hours=3)
+"""How long after the clocks were set back a repeated wall time may last."""
 
 
 class Schedule(Protocol):
@@ -77,21 +82,29 @@ class CronSchedule(msgspec.Struct, frozen=True):
 
     def latest(self, now: datetime) -> datetime | None:
         """Return the newest tick at or before now."""
-        start = (now + timedelta(microseconds=1)).astimezone(ZoneInfo(self.zone))
-        return self._first(CronSim(self.expression, start, reverse=True))
+        zone = ZoneInfo(self.zone)
+        present, earlier = now.astimezone(zone), (now - _SET_BACK).astimezone(zone)
+        # Where clocks were set back, nominal times that have passed lie ahead of the wall clock.
+        back = (earlier.utcoffset() or _NONE) - (present.utcoffset() or _NONE)
+        start = present + max(back, _NONE) + timedelta(microseconds=1)
+        return next((tick for tick in self._from(start, reverse=True) if tick <= now), None)
 
     def following(self, instant: datetime) -> datetime | None:
         """Return the first tick after the instant."""
-        return self._first(CronSim(self.expression, instant.astimezone(ZoneInfo(self.zone))))
+        start = instant.astimezone(ZoneInfo(self.zone))
+        return next((tick for tick in self._from(start) if tick > instant), None)
+
+    def _from(self, start: datetime, *, reverse: bool = False) -> Iterator[datetime]:
+        """Yield the instants of nominal times; one that clocks skip comes right after the gap."""
+        for nominal in CronSim(self.expression, start.replace(tzinfo=None), reverse=reverse):
+            local = nominal.replace(tzinfo=ZoneInfo(self.zone))
+            while local.astimezone(UTC).astimezone(local.tzinfo).replace(fold=0) != local:
+                local += timedelta(minutes=1)
+            yield local.astimezone(UTC)
 
     def shortest_wait(self) -> timedelta:
         """Return a minute: cron knows nothing shorter."""
         return timedelta(minutes=1)
-
-    @staticmethod
-    def _first(ticks: CronSim) -> datetime | None:
-        tick: datetime | None = next(ticks, None)
-        return tick.astimezone(UTC) if tick is not None else None
 
 
 def cron_schedule(expression: str, zone: str) -> CronSchedule:
@@ -108,9 +121,11 @@ def cron_schedule(expression: str, zone: str) -> CronSchedule:
         raise SpecError("spec.timeZone", f"{zone!r} is no IANA time zone") from error
     schedule = CronSchedule(expression, zone)
     try:
-        schedule.following(datetime(2024, 1, 1, tzinfo=UTC))
-    except (CronSimError, StopIteration) as error:
+        first = schedule.following(datetime(2024, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
         raise SpecError(
             "spec.schedule", f"{expression!r} is no cron expression: {error}"
         ) from error
+    if first is None:
+        raise SpecError("spec.schedule", f"{expression!r} never comes")
     return schedule

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from drifttrigger.api.errors import SpecError
 
 _DURATION = re.compile(
-    r"^(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?$"
+    r"^(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?$", re.ASCII
 )
 _UNITS_SECONDS = (604800, 86400, 3600, 60, 1)
 _SUFFIXES = "wdhms"
@@ -56,16 +56,24 @@ def parse_instant(text: str) -> datetime:
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None or "T" not in text.upper():
         raise ValueError(f"{text!r} is no RFC 3339 time with an offset, like 2026-01-31T12:00:00Z")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} lies outside the years 1 to 9999") from error
 
 
 def format_instant(instant: datetime) -> str:
     """Write an instant as RFC 3339 in UTC, whole seconds (metav1.Time has no fractions)."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _written(instant, "seconds")
 
 
 def format_precise(instant: datetime) -> str:
     """Write an instant as RFC 3339 in UTC with milliseconds where there are any."""
     if not instant.microsecond:
         return format_instant(instant)
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return _written(instant, "milliseconds")
+
+
+def _written(instant: datetime, precision: str) -> str:
+    # Not strftime: it writes the year 1 as `1`.
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"

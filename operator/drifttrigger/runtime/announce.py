@@ -12,7 +12,7 @@ from typing import Any
 
 from drifttrigger.api.errors import DriftTriggerError
 from drifttrigger.api.reasons import ConditionType, Reason
-from drifttrigger.api.v1alpha1 import API_VERSION, Pending
+from drifttrigger.api.v1alpha1 import API_VERSION, Condition, Pending
 from drifttrigger.clients.clock import Clock
 from drifttrigger.clients.kube import EVENTS, KubeApi
 from drifttrigger.core.conditions import find
@@ -47,6 +47,13 @@ _WARNINGS = frozenset(
         Reason.SOURCE_ERROR,
     }
 )
+_OUTAGES = frozenset({Reason.UNREACHABLE, Reason.UNAUTHORIZED})
+
+
+def _is_calm(ready: Condition | None, drifted: Condition | None) -> bool:
+    """Whether all is well: nothing that a person has to be told after a restart or an outage."""
+    is_ready = ready is not None and ready.status == "True"
+    return is_ready and drifted is not None and drifted.status == "False"
 
 
 class Announcer:
@@ -64,6 +71,7 @@ class Announcer:
         self._instance = instance
         self._queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(_QUEUE)
         self._sequence = 0
+        self._outages: set[str] = set()
         self.events_dropped = 0
 
     async def run(self) -> None:
@@ -100,25 +108,45 @@ class Announcer:
         )
         if told == record.logged:
             return
-        first, record.logged = not record.logged, told
-        if first and view.status.observed_generation and ready and ready.status == "True":
-            calm = drifted is not None and drifted.status == "False"
-            if calm:
-                return
+        before, record.logged = record.logged, told
+        if _is_calm(ready, drifted) and (not before or self._after_outage(view, before)):
+            return
+        if self._in_known_outage(view, ready):
+            return
         main = ready if ready is not None and ready.status == "False" else drifted or ready
         if main is None:
             return
-        rules = view.rules
         keys = self._keys(view) | {
             "reason": main.reason,
             "ready": ready.status if ready else "",
             "drifted": drifted.status if drifted else "",
             "score": score,
-            "threshold": rules.threshold if rules else None,
+            "threshold": view.rules.threshold if view.rules else None,
         }
         _LOG.info(main.message, extra=keys)
         if main.reason != Reason.RETRAINING_REQUESTED:  # told when the Retraining is there
             self._event(view, "DriftTrigger", main.reason, main.message)
+
+    def _in_known_outage(self, view: TriggerView, ready: Condition | None) -> bool:
+        """Tell an outage of a server once, however many triggers ask it."""
+        if ready is None or ready.reason not in _OUTAGES or view.rules is None:
+            return False
+        address = view.rules.server.address
+        is_known = address in self._outages
+        self._outages.add(address)
+        return is_known
+
+    def _after_outage(self, view: TriggerView, before: tuple[str, ...]) -> bool:
+        """Tell the end of an outage once; whether this transition is only that end."""
+        if view.rules is None or not any(reason in _OUTAGES for reason in before):
+            return False
+        address = view.rules.server.address
+        if address in self._outages:
+            self._outages.discard(address)
+            message = f"{address} answers again"
+            _LOG.info(message, extra=self._keys(view) | {"reason": Reason.EVALUATING})
+            self._event(view, "DriftTrigger", Reason.EVALUATING, message)
+        return True
 
     def retraining_created(self, view: TriggerView, pending: Pending) -> None:
         """Tell that a decision was carried out."""

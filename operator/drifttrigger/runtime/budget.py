@@ -2,11 +2,16 @@
 
 import asyncio
 import heapq
-from collections import deque
+from collections import Counter, deque
 from enum import IntEnum
 from itertools import count
 
 from drifttrigger.clients.clock import Clock
+from drifttrigger.runtime.views import Key
+
+_MINUTE = 60.0
+_LONGEST_WAIT = 300.0
+_FORGOTTEN = 2 * _LONGEST_WAIT
 
 
 class Priority(IntEnum):
@@ -89,33 +94,37 @@ class StartRate:
     def __init__(self, clock: Clock, *, per_minute: int) -> None:
         self._clock = clock
         self._limit = per_minute
-        self._starts: deque[tuple[float, str]] = deque()
-        self._asked: dict[str, float] = {}
+        self._starts: deque[float] = deque()
+        self._waiting: dict[Key, float] = {}
 
-    def wait_seconds(self, namespace: str) -> float:
+    def wait_seconds(self, key: Key) -> float:
         """Return 0 to start now (and count it), else when to ask again.
 
-        When slots are scarce a namespace that has had its share of the last minute waits for others
-        that have asked within the last seconds.
+        Args:
+            key: The Retraining that asks; it keeps its place while it asks again in time.
         """
         now = self._clock.monotonic()
-        while self._starts and now - self._starts[0][0] >= 60.0:
+        while self._starts and now - self._starts[0] >= _MINUTE:
             self._starts.popleft()
-        if len(self._starts) >= self._limit:
-            self._asked[namespace] = now
-            return min(60.0, 60.0 - (now - self._starts[0][0])) + 0.05 * len(self._asked)
-        if self._is_greedy(namespace, now):
-            self._asked[namespace] = now
-            return 0.5
-        self._starts.append((now, namespace))
-        return 0.0
+        self._waiting = {k: at for k, at in self._waiting.items() if now - at < _FORGOTTEN}
+        self._waiting[key] = now
+        place = self._place(key)
+        if place < self._limit - len(self._starts):
+            del self._waiting[key]
+            self._starts.append(now)
+            return 0.0
+        rounds, slot = divmod(place - (self._limit - len(self._starts)), self._limit)
+        freed_at = self._starts[slot] + _MINUTE if slot < len(self._starts) else now + _MINUTE
+        return min(_LONGEST_WAIT, max(0.1, freed_at - now) + rounds * _MINUTE)
 
-    def _is_greedy(self, namespace: str, now: float) -> bool:
-        """Whether another waiting namespace has had fewer starts."""
-        waiting = {n for n, asked in self._asked.items() if now - asked < 70.0}
-        self._asked = {n: asked for n, asked in self._asked.items() if n in waiting}
-        self._asked.pop(namespace, None)
-        mine = sum(n == namespace for _, n in self._starts)
-        return any(
-            sum(n == other for _, n in self._starts) < mine for other in waiting - {namespace}
-        )
+    def _place(self, key: Key) -> int:
+        """Count who goes before, when the namespaces take turns."""
+        mine, turns = 0, Counter[str]()
+        for namespace, name in self._waiting:
+            if (namespace, name) == key:
+                mine = turns[namespace]
+            turns[namespace] += 1
+        namespaces = list(dict.fromkeys(namespace for namespace, _ in self._waiting))
+        first = namespaces.index(key[0])
+        before = sum(min(turns[n], mine) for n in namespaces)
+        return before + sum(turns[n] > mine for n in namespaces[:first])

@@ -37,6 +37,7 @@ from drifttrigger.core.status import meaning
 from drifttrigger.runtime import faults
 from drifttrigger.runtime.announce import Announcer
 from drifttrigger.runtime.budget import Priority, WriteBudget
+from drifttrigger.runtime.deferred import DeferredWrites
 from drifttrigger.runtime.evaluation import Evaluation
 from drifttrigger.runtime.freshness import Freshness
 from drifttrigger.runtime.history import clean_history
@@ -81,8 +82,15 @@ class Detection:
         self._announcer = announcer
         self._metrics = metrics
         self._intents = Intents(kube, clock)
+        self.deferred = DeferredWrites(self._intents, clock, budget=budget, announcer=announcer)
         self._evaluation = Evaluation(
-            self._intents, source, clock, budget=budget, announcer=announcer, metrics=metrics
+            self._intents,
+            source,
+            clock,
+            budget=budget,
+            deferred=self.deferred,
+            announcer=announcer,
+            metrics=metrics,
         )
         self.records: dict[Key, Record] = {}
         self.work = Worklist(self._pass, clock, concurrency=concurrency)
@@ -362,9 +370,11 @@ class Detection:
         status = replace(view.status, conditions=changed, observed_generation=view.generation)
         if meaning(status) == meaning(view.status):
             return
-        await self._budget.take(priority)
-        fresh = Freshness(self._clock)
-        record.view = await self._intents.commit(view, status, fresh=fresh)
+        if not self._budget.take_now():
+            self.deferred.put(record, view, status, priority)
+            return
+        self.deferred.forget(view.key)
+        record.view = await self._intents.commit(view, status, fresh=Freshness(self._clock))
         self._announcer.conditions(record)
 
 

@@ -22,6 +22,7 @@ from drifttrigger.core.status import meaning
 from drifttrigger.core.times import parse_instant
 from drifttrigger.runtime.announce import Announcer
 from drifttrigger.runtime.budget import Priority, WriteBudget
+from drifttrigger.runtime.deferred import DeferredWrites
 from drifttrigger.runtime.freshness import Freshness
 from drifttrigger.runtime.intents import Intents
 from drifttrigger.runtime.metrics import Metrics
@@ -49,6 +50,7 @@ class Evaluation:
         source: The metrics servers.
         clock: The clock.
         budget: API writes.
+        deferred: Status writes that may wait.
         announcer: Events, logs and the audit trail.
         metrics: Counters.
     """
@@ -60,6 +62,7 @@ class Evaluation:
         clock: Clock,
         *,
         budget: WriteBudget,
+        deferred: DeferredWrites,
         announcer: Announcer,
         metrics: Metrics,
     ) -> None:
@@ -67,6 +70,7 @@ class Evaluation:
         self._source = source
         self._clock = clock
         self._budget = budget
+        self._deferred = deferred
         self._announcer = announcer
         self._metrics = metrics
 
@@ -154,7 +158,7 @@ class Evaluation:
         last, before = status.last_retraining, view.status.last_retraining
         if last is None or last.score_after is None or before is None or last == before:
             return
-        await self._budget.take(Priority.OUTCOME)
+        await self._budget.take(Priority.INTENT)
         breach = verdict_of(rules, last.score_after) is Verdict.BREACH
         await self._intents.record_score_after(
             view, last.name, last.score_after, still_breaching=breach
@@ -165,12 +169,17 @@ class Evaluation:
     ) -> None:
         view, status = decided.view, decided.status
         if meaning(status) != meaning(view.status):
-            await self._budget.take(_priority(view.status, status, decided.decision))
+            if _is_urgent(view.status, status):
+                await self._budget.take(Priority.INTENT)
+            elif not self._budget.take_now():
+                self._deferred.put(record, view, status, Priority.OUTCOME)
+                return
         elif self._news_due(view, status):
             if not self._budget.take_now():
                 return
         elif not self._heartbeat_due(view, rules) or not self._budget.take_heartbeat():
             return
+        self._deferred.forget(view.key)
         record.see(await self._intents.commit(view, status, fresh=fresh), self._clock.now())
 
     def _news_due(self, view: TriggerView, status: DriftTriggerStatus) -> bool:
@@ -214,10 +223,12 @@ def _shown(decision: Decision, record: Record) -> Decision:
     return decision
 
 
-def _priority(old: DriftTriggerStatus, new: DriftTriggerStatus, decision: Decision) -> Priority:
-    """Tell how urgent a status is: intents, and what opens or ends an episode, never wait."""
-    if decision.action is Action.RETRAIN or old.window != new.window:
-        return Priority.INTENT
-    if old.episodes != new.episodes or is_drifted(old) != is_drifted(new):
-        return Priority.INTENT
-    return Priority.OUTCOME
+def _is_urgent(old: DriftTriggerStatus, new: DriftTriggerStatus) -> bool:
+    """Whether a decision rests on what changed; all else is for people, and may wait its turn."""
+    return (old.pending, old.window, old.episodes, old.retrainings, old.last_retraining) != (
+        new.pending,
+        new.window,
+        new.episodes,
+        new.retrainings,
+        new.last_retraining,
+    ) or is_drifted(old) != is_drifted(new)

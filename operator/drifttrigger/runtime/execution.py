@@ -71,7 +71,7 @@ class Execution:
         self._budget = budget
         self._announcer = announcer
         self._intents = Intents(kube, clock)
-        self._realisation = Realisation(kube, launcher, clock, gate)
+        self._realisation = Realisation(kube, launcher, clock, gate=gate, budget=budget)
         self._failures: dict[Key, int] = {}
         self._bound: dict[Key, tuple[str | None, ...]] = {}
         self._checked: dict[Key, tuple[str, int]] = {}

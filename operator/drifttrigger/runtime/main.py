@@ -85,6 +85,10 @@ class Operator:
         }
         if detection is not None:
             self.metrics.registry.register(TriggerCollector(detection.records.items))
+            gauges["status_writes_waiting"] = (
+                "Status writes that wait for the write budget.",
+                lambda: float(len(detection.deferred)),
+            )
             gauges["triggers_owned"] = (
                 "Triggers that this process evaluates.",
                 lambda: float(len(detection.records)),
@@ -126,6 +130,8 @@ class Operator:
             "resync": self._resync(),
             "events": self.announcer.run(),
         }
+        if self.detection is not None:
+            parts["deferred writes"] = self.detection.deferred.run()
         for number, work in enumerate(self._worklists()):
             parts[f"work {number}"] = work.run()
         tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]

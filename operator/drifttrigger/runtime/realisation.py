@@ -39,6 +39,7 @@ from drifttrigger.core.observation import clean
 from drifttrigger.core.status import merge_patch, to_json
 from drifttrigger.core.times import format_instant, parse_instant
 from drifttrigger.runtime import faults
+from drifttrigger.runtime.budget import Priority, WriteBudget
 from drifttrigger.runtime.freshness import Freshness
 from drifttrigger.runtime.intents import Intents
 from drifttrigger.runtime.views import Key, RetrainingView, TriggerView, decode_retraining
@@ -46,6 +47,7 @@ from drifttrigger.targets.base import Launcher, Running
 
 REFUSALS_RETRIED = timedelta(hours=1)
 RETRY_SECONDS = 5.0
+NOTE_SECONDS = 2.0
 HOLD_SECONDS = 60.0
 NAMESPACE_SECONDS = 60.0
 START_RATE = "StartRate: this process has started as many Jobs as it may in a minute"
@@ -112,7 +114,7 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
 class StartGate(Protocol):
     """Leave to start one more Job now."""
 
-    def wait_seconds(self, namespace: str) -> float:
+    def wait_seconds(self, key: Key) -> float:
         """Return 0 to start now (and count it), else when to ask again."""
 
 
@@ -147,10 +149,20 @@ class Realisation:
         launcher: Starts Jobs.
         clock: The clock.
         gate: The start rate.
+        budget: API writes: what starts or ends a Retraining never waits, the rest does.
     """
 
-    def __init__(self, kube: KubeApi, launcher: Launcher, clock: Clock, gate: StartGate) -> None:
+    def __init__(
+        self,
+        kube: KubeApi,
+        launcher: Launcher,
+        clock: Clock,
+        *,
+        gate: StartGate,
+        budget: WriteBudget,
+    ) -> None:
         self._kube = kube
+        self._budget = budget
         self._launcher = launcher
         self._clock = clock
         self._gate = gate
@@ -196,12 +208,14 @@ class Realisation:
                 step = await self._note(at, Reason.PENDING, hold.text())
                 wait = min(HOLD_SECONDS, max(1.0, (hold.until - at.now).total_seconds()))
                 return msgspec.structs.replace(step, look_again_in_seconds=wait)
-            wait = self._gate.wait_seconds(view.namespace)
+            wait = self._gate.wait_seconds(view.key)
             if wait > 0:
                 step = await self._note(at, Reason.DEFERRED, START_RATE)
-                return msgspec.structs.replace(step, look_again_in_seconds=wait)
+                again = min(wait, step.look_again_in_seconds or wait)
+                return msgspec.structs.replace(step, look_again_in_seconds=again)
             status = msgspec.structs.replace(view.status, start_time=format_instant(at.now))
             status = _with_reason(status, Reason.STARTING, SENTENCES[Reason.STARTING], now=at.now)
+            await self._budget.take(Priority.INTENT)
             view = await self._patch(view, status, fresh=at.fresh)
             faults.point("claimed")
         return await self._create(msgspec.structs.replace(at, view=view))
@@ -252,6 +266,7 @@ class Realisation:
         if not status.start_time:
             status = msgspec.structs.replace(status, start_time=format_instant(at.now))
         status = _with_reason(status, Reason.RUNNING, "the Job was created", now=at.now)
+        await self._budget.take(Priority.INTENT)
         view = await self._patch(at.view, status, fresh=at.fresh)
         faults.point("recorded")
         return Step(view=view, trigger=at.trigger, changed=True, look_again_in_seconds=0.0)
@@ -291,6 +306,8 @@ class Realisation:
         message = clean(message)
         if before is not None and before.reason == reason and before.message == message:
             return at.step()
+        if not self._budget.take_now():
+            return at.step(look_again_in_seconds=NOTE_SECONDS)
         status = _with_reason(at.view.status, reason, message, now=at.now)
         view = await self._patch(at.view, status, fresh=at.fresh)
         changed = before is None or before.reason != reason
@@ -303,6 +320,7 @@ class Realisation:
         status = _with_reason(at.view.status, reason, message, now=at.now)
         end = format_instant(ended_at or at.now)
         status = msgspec.structs.replace(status, completion_time=end)
+        await self._budget.take(Priority.INTENT)
         view = await self._patch(at.view, status, fresh=at.fresh)
         return Step(view=view, trigger=at.trigger, changed=True, look_again_in_seconds=0.0)
 

@@ -4,9 +4,12 @@
 https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
 """
 
+import asyncio
+import re
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from drifttrigger.api.reasons import Outcome
 from drifttrigger.clients.http import HttpClient, HttpFailure, HttpProblem, HttpReply
@@ -38,11 +41,14 @@ class PrometheusSource:
         }
         url = question.address.rstrip("/") + _PATH
         seconds = question.timeout.total_seconds()
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + seconds
         try:
             method = "GET" if question.address in self._get_only else "POST"
             reply = await self._http.send(method, url, form=form, timeout_seconds=seconds)
             if method == "POST" and reply.status in _WANTS_GET:
                 self._get_only.add(question.address)
+                seconds = max(0.0, ends_at - loop.time())
                 reply = await self._http.send("GET", url, form=form, timeout_seconds=seconds)
         except HttpFailure as failure:
             too_large = failure.problem is HttpProblem.TOO_LARGE
@@ -77,8 +83,19 @@ def parse(reply: HttpReply) -> Answer:
 
 
 def _success(document: dict[str, Any]) -> Answer:
+    """Read a success; what it warns of is kept whatever the result is: Partial is judged first."""
+    warnings, infos = _texts(document.get("warnings")), _texts(document.get("infos"))
+    if warnings is None or infos is None:
+        return _malformed("warnings or infos are no list of strings")
     data = document.get("data")
     if not isinstance(data, dict):
+        data = {}
+    is_partial = document.get("isPartial") is True or data.get("isPartial") is True
+    return replace(_result(data), warnings=warnings, infos=infos, is_partial=is_partial)
+
+
+def _result(data: dict[str, Any]) -> Answer:
+    if not data:
         return _malformed("data is missing")
     result = data.get("result")
     match data.get("resultType"):
@@ -96,15 +113,7 @@ def _success(document: dict[str, Any]) -> Answer:
     for sample in samples:
         if isinstance(sample, Answer):
             return sample
-    warnings, infos = _texts(document.get("warnings")), _texts(document.get("infos"))
-    if warnings is None or infos is None:
-        return _malformed("warnings or infos are no list of strings")
-    return Answer(
-        samples=tuple(sample for sample in samples if isinstance(sample, Sample)),
-        warnings=warnings,
-        infos=infos,
-        is_partial=document.get("isPartial") is True or data.get("isPartial") is True,
-    )
+    return Answer(samples=tuple(sample for sample in samples if isinstance(sample, Sample)))
 
 
 def _sample(item: Any) -> Sample | Answer:
@@ -166,7 +175,7 @@ def _said(reply: HttpReply) -> str:
 
 def _retry_after(reply: HttpReply) -> float | None:
     text = reply.headers.get("retry-after", "")
-    return float(text) if text.isdigit() and len(text) <= 5 else None
+    return float(text) if re.fullmatch("[0-9]{1,5}", text) else None
 
 
 def _unreachable(message: str, reply: HttpReply | None = None) -> Answer:
