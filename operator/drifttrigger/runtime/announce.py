@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from drifttrigger.api.errors import DriftTriggerError
-from drifttrigger.api.reasons import ConditionType, Reason
+from drifttrigger.api.reasons import ConditionType, Outcome, Reason
 from drifttrigger.api.v1alpha1 import API_VERSION, Condition, Pending
 from drifttrigger.clients.clock import Clock
 from drifttrigger.clients.kube import EVENTS, KubeApi
@@ -45,6 +45,7 @@ _WARNINGS = frozenset(
         Reason.HOLD_UNREADABLE,
         Reason.STRAY_JOB_DELETED,
         Reason.SOURCE_ERROR,
+        *(Reason(outcome.value) for outcome in Outcome if outcome is not Outcome.SCORE),
     }
 )
 _OUTAGES = frozenset({Reason.UNREACHABLE, Reason.UNAUTHORIZED})

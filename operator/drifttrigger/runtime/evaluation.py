@@ -31,7 +31,7 @@ from drifttrigger.runtime.views import TriggerView
 from drifttrigger.sources.base import Question, Source
 
 _HEARTBEAT = timedelta(seconds=60)
-_NEWS = timedelta(seconds=5)
+_NEWS = timedelta(seconds=3)
 
 
 class Decided(msgspec.Struct, frozen=True):

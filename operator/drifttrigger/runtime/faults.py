@@ -1,7 +1,7 @@
 """Fault points: places between two writes where tests stop or kill this process.
 
 `DRIFTTRIGGER_FAULT=kill:intent-written` ends the process by SIGKILL the first time that it passes
-that point, `stop:` suspends it by SIGSTOP. Without the variable a point costs one comparison.
+that point, `stop:` suspends it by SIGSTOP, the first time too. Without the variable a point costs one comparison.
 """
 
 import os
@@ -12,7 +12,11 @@ _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 POINTS = ("intent-written", "retraining-created", "confirmed", "claimed", "job-created", "recorded")
 
 
+_passed: set[str] = set()
+
+
 def point(name: str) -> None:
     """Pass a fault point."""
-    if name == _POINT and _ACTION in _SIGNALS:
+    if name == _POINT and _ACTION in _SIGNALS and name not in _passed:
+        _passed.add(name)
         os.kill(os.getpid(), _SIGNALS[_ACTION])

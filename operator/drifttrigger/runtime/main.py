@@ -149,7 +149,7 @@ class Operator:
                 await self.feed.resync()
             except DriftTriggerError as error:
                 _LOG.warning("the resync will be tried again: %s", error)
-                await asyncio.sleep(5)
+                await asyncio.sleep(1)
                 continue
             await asyncio.sleep(self.settings.resync_seconds * (0.75 + 0.5 * self.clock.jitter()))
 
