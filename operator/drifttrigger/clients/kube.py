@@ -6,6 +6,7 @@ call has a timeout; every refusal becomes one class of `api.errors`, with the se
 """
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import aiohttp
@@ -142,28 +143,29 @@ class KubernetesApi:
         self, resource: Resource, namespace: str | None, *, labels: str = ""
     ) -> list[Json]:
         """Read all objects that carry the labels, page by page."""
-        return await self._pages(resource, namespace, labels=labels, accept=JSON)
+        pages = self._pages(resource, namespace, labels=labels, accept=JSON)
+        return [item async for page in pages for item in page]
 
     async def list_metadata(
         self, resource: Resource, namespace: str | None, *, labels: str = ""
-    ) -> list[Json]:
-        """Read the metadata alone of all objects that carry the labels, page by page."""
-        return await self._pages(resource, namespace, labels=labels, accept=METADATA_LIST)
+    ) -> AsyncIterator[list[Json]]:
+        """Yield the metadata alone of all objects that carry the labels, a page at a time."""
+        async for page in self._pages(resource, namespace, labels=labels, accept=METADATA_LIST):
+            yield page
 
     async def _pages(
         self, resource: Resource, namespace: str | None, *, labels: str, accept: str
-    ) -> list[Json]:
-        items: list[Json] = []
+    ) -> AsyncIterator[list[Json]]:
         query: list[tuple[str, str]] = [("limit", str(PAGE_SIZE))]
         query += [("labelSelector", labels)] if labels else []
         path, token = resource.path(namespace), ""
         while True:
             page_query = [*query, ("continue", token)] if token else query
             page = await self._send("GET", resource, path, query=page_query, accept=accept)
-            items += page.get("items") or []
+            yield page.get("items") or []
             token = (page.get("metadata") or {}).get("continue") or ""
             if not token:
-                return items
+                return
 
     async def create(
         self, resource: Resource, namespace: str | None, body: Json, *, dry_run: bool = False

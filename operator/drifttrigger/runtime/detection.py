@@ -187,8 +187,7 @@ class Detection:
                 faults.point("intent-written")
                 await self._carry_out(record)
         if record.must_clean and not record.view.is_deleting:
-            record.must_clean = False
-            await clean_history(self._kube, record.view)
+            record.must_clean = await clean_history(self._kube, record.view)
 
     def _next_look(self, record: Record) -> float | None:
         rules = record.view.rules
@@ -240,6 +239,9 @@ class Detection:
             return
         fresh = await record.reload(self._intents, self._clock)
         view = record.view
+        if view.status.retrainings:  # decided meanwhile: what the LIST finds may be its intent
+            record.is_adopted = True
+            return
         status = await self._intents.adopt(view)
         if status != view.status:
             await self._budget.take(Priority.INTENT)
@@ -305,6 +307,8 @@ class Detection:
         )
         if answer is None:
             return
+        if not view.status.retrainings:
+            await record.confirm_no_history(self._intents, self._clock)
         fresh = await record.reload(self._intents, self._clock)
         if record.view.resource_version != view.resource_version:
             raise ConflictError("the trigger changed while a request by hand was looked at")

@@ -141,14 +141,10 @@ class Evaluation:
         status, decision = decide(rules, record.base(view), observation, uid=view.uid)
         if decision.action is not Action.RETRAIN or view.status.retrainings:
             return Decided(view, status, decision)
-        # Before the first intent ever: T live, then a LIST, then the decision on both.
-        await record.reload(self._intents, self._clock)
+        await record.confirm_no_history(self._intents, self._clock)
         view = record.view
         if view.rules != rules:
             raise ConflictError("the trigger was edited while it was decided")
-        if await self._intents.adopt(view) != view.status:
-            record.is_adopted = False
-            raise ConflictError("Retrainings of an earlier trigger of this name were found")
         return Decided(view, *decide(rules, record.base(view), observation, uid=view.uid))
 
     async def _note_score_after(

@@ -1,7 +1,8 @@
 """Fault points: places between two writes where tests stop or kill this process.
 
 `DRIFTTRIGGER_FAULT=kill:intent-written` ends the process by SIGKILL the first time that it passes
-that point, `stop:` suspends it by SIGSTOP, the first time too. Without the variable a point costs one comparison.
+that point, `stop:` suspends it by SIGSTOP, the first time too. Without the variable a point costs
+one comparison.
 """
 
 import os

@@ -51,6 +51,10 @@ class Feed:
         settings: Namespaces and resync.
         detection: None when this process does not run it.
         execution: None when this process does not run it.
+
+    Attributes:
+        triggers: UID of each trigger that is known.
+        is_synced: Whether everything that the API server listed is known.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class Feed:
         self._settings = settings
         self._detection = detection
         self._execution = execution
-        self._triggers: dict[Key, str] = {}
+        self.triggers: dict[Key, str] = {}
         self._retrainings: dict[Key, tuple[str, str]] = {}
         self.heard_at = clock.monotonic()
         self.is_synced = False
@@ -83,7 +87,7 @@ class Feed:
             self._trigger_gone(key, metadata["uid"])
             return
         view = decode_trigger(body)
-        self._triggers[key] = view.uid
+        self.triggers[key] = view.uid
         if self._detection is not None:
             self._detection.on_trigger(view)
         if self._execution is not None:
@@ -120,8 +124,8 @@ class Feed:
             self._execution.on_job(metadata["namespace"], name)
 
     def _trigger_gone(self, key: Key, uid: str) -> None:
-        if self._triggers.get(key) == uid:
-            del self._triggers[key]
+        if self.triggers.get(key) == uid:
+            del self.triggers[key]
         if self._detection is not None:
             self._detection.on_trigger_gone(key, uid)
         if self._execution is not None:
@@ -187,11 +191,11 @@ class Feed:
     async def resync(self) -> None:
         """Compare what is known with what the API server lists."""
         triggers = await self._listed(DRIFT_TRIGGERS)
-        for key, uid in list(self._triggers.items()):
+        for key, uid in list(self.triggers.items()):
             if triggers.get(key) != uid:
                 self._trigger_gone(key, uid)
         for key, uid in triggers.items():
-            if self._triggers.get(key) != uid:
+            if self.triggers.get(key) != uid:
                 self.on_trigger(await self._kube.get(DRIFT_TRIGGERS, *key), gone=False)
         retrainings = await self._listed(RETRAININGS, labels=f"{LABEL_ACTIVE}=true")
         for key, (uid, trigger) in list(self._retrainings.items()):
@@ -212,9 +216,10 @@ class Feed:
     async def _listed(self, resource: Resource, *, labels: str = "") -> dict[Key, str]:
         found: dict[Key, str] = {}
         for namespace in self._settings.namespaces or (None,):
-            for item in await self._kube.list_metadata(resource, namespace, labels=labels):
-                metadata = item["metadata"]
-                found[metadata["namespace"], metadata["name"]] = metadata["uid"]
+            async for page in self._kube.list_metadata(resource, namespace, labels=labels):
+                for item in page:
+                    metadata = item["metadata"]
+                    found[metadata["namespace"], metadata["name"]] = metadata["uid"]
         return found
 
 
@@ -228,7 +233,12 @@ def session_of(api_client: client.ApiClient) -> kopf.AiohttpSession:
         token = (await configuration.auth_settings()).get("BearerToken")
         if token is not None:
             request.headers["Authorization"] = str(token["value"])
-        return await handler(request)
+        response = await handler(request)
+        if response.status == 410 and request.url.query.get("watch") != "true":
+            # Pages of a list that outlived etcd's compaction: kopf would end over it, yet lists
+            # anew after a reply that broke off.
+            raise aiohttp.ClientPayloadError("the list is too old to go on: 410")
+        return response
 
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=api_client.rest_client.ssl_context),

@@ -1,19 +1,25 @@
-"""History limits: finished Retrainings beyond the limits go, the oldest by completion first.
+"""History: finished Retrainings beyond the limits go, the oldest by completion first.
+
+Those whose trigger is gone for good go 30 days after their end.
 
 Only final ones that are in neither `pending` nor `active` are removed, each with its uid and
 resourceVersion as preconditions; unfinished ones never.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
 from drifttrigger.api.errors import ConflictError, NotFoundError
-from drifttrigger.api.v1alpha1 import LABEL_TRIGGER
-from drifttrigger.clients.kube import RETRAININGS, KubeApi
-from drifttrigger.runtime.views import RetrainingView, TriggerView, decode_retraining
+from drifttrigger.api.v1alpha1 import LABEL_ACTIVE, LABEL_TRIGGER
+from drifttrigger.clients.kube import RETRAININGS, KubeApi, KubernetesApi
+from drifttrigger.core.times import parse_instant
+from drifttrigger.runtime.views import Key, RetrainingView, TriggerView, decode_retraining
 
 BATCH = 20
+ORPHANS_KEPT = timedelta(days=30)
 
 
 def surplus(view: TriggerView, found: Iterable[RetrainingView]) -> list[RetrainingView]:
@@ -54,3 +60,44 @@ async def clean_history(kube: KubeApi, view: TriggerView) -> bool:
         except (NotFoundError, ConflictError):
             continue  # gone or changed meanwhile: the next batch looks again
     return len(beyond) > BATCH
+
+
+async def clean_orphans(
+    kube: KubernetesApi, namespaces: tuple[str, ...], triggers: Container[Key], *, now: datetime
+) -> int:
+    """Remove finished Retrainings without a trigger, 30 days after their end.
+
+    Args:
+        kube: The API server.
+        namespaces: Where to look; empty for everywhere.
+        triggers: Namespace and name of all triggers.
+        now: The present.
+
+    Returns:
+        How many were removed.
+    """
+    removed = 0
+    for namespace in namespaces or (None,):
+        pages = kube.list_metadata(RETRAININGS, namespace, labels=f"{LABEL_ACTIVE}!=true")
+        async for page in pages:
+            for item in page:
+                metadata = item["metadata"]
+                trigger = (metadata.get("labels") or {}).get(LABEL_TRIGGER, "")
+                is_young = now - parse_instant(metadata["creationTimestamp"]) < ORPHANS_KEPT
+                if is_young or (metadata["namespace"], trigger) in triggers:
+                    continue
+                removed += await _remove_orphan(kube, metadata, now)
+    return removed
+
+
+async def _remove_orphan(kube: KubernetesApi, metadata: dict[str, Any], now: datetime) -> bool:
+    namespace, name = metadata["namespace"], metadata["name"]
+    try:
+        found = decode_retraining(await kube.get(RETRAININGS, namespace, name))
+        if not found.is_final or now - found.ended_at < ORPHANS_KEPT:
+            return False
+        preconditions = {"uid": found.uid, "resourceVersion": found.resource_version}
+        await kube.delete(RETRAININGS, namespace, name, preconditions=preconditions)
+    except (NotFoundError, ConflictError, msgspec.ValidationError):
+        return False  # gone, changed, or another version's
+    return True

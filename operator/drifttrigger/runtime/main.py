@@ -22,8 +22,9 @@ from drifttrigger.runtime.budget import StartRate, WriteBudget
 from drifttrigger.runtime.detection import Detection
 from drifttrigger.runtime.execution import Execution
 from drifttrigger.runtime.feed import Feed
+from drifttrigger.runtime.history import clean_orphans
 from drifttrigger.runtime.metrics import Metrics, ProcessCollector, TriggerCollector
-from drifttrigger.runtime.preflight import preflight
+from drifttrigger.runtime.preflight import preflight_until
 from drifttrigger.runtime.settings import Controller, Settings, split_address
 from drifttrigger.runtime.worklist import Worklist
 from drifttrigger.sources.prometheus import PrometheusSource
@@ -32,6 +33,7 @@ from drifttrigger.targets.job import JobLauncher
 _LOG = logging.getLogger(__name__)
 _STUCK_SECONDS = 120.0
 _WATCH_SECONDS = 10.0
+_ORPHANS_SECONDS = 6 * 3600.0
 
 
 class Operator:
@@ -132,6 +134,7 @@ class Operator:
         }
         if self.detection is not None:
             parts["deferred writes"] = self.detection.deferred.run()
+            parts["orphans"] = self._clean_orphans()
         for number, work in enumerate(self._worklists()):
             parts[f"work {number}"] = work.run()
         tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
@@ -142,6 +145,20 @@ class Operator:
             error = task.exception() if not task.cancelled() else None
             why = error or "without an error"
             raise DriftTriggerError(f"{task.get_name()} ended: {why}") from error
+
+    async def _clean_orphans(self) -> None:
+        """Look for Retrainings without a trigger, about every six hours."""
+        while True:
+            await asyncio.sleep(_ORPHANS_SECONDS * (0.5 + self.clock.jitter()))
+            try:
+                removed = await clean_orphans(
+                    self.kube, self.settings.namespaces, self.feed.triggers, now=self.clock.now()
+                )
+            except DriftTriggerError as error:
+                _LOG.warning("Retrainings without a trigger were not looked for: %s", error)
+                continue
+            if removed:
+                _LOG.info("%d Retrainings without a trigger were removed", removed)
 
     async def _resync(self) -> None:
         while True:
@@ -195,7 +212,7 @@ async def run(settings: Settings) -> None:
         stack.push_async_callback(kube.close)
         http = HttpClient()
         stack.push_async_callback(http.close)
-        await preflight(kube, settings)
+        await preflight_until(kube, settings, stop)
         operator = Operator(settings, kube, http)
         if settings.health_address:
             app = serve.health_app(live=operator.stuck, ready=operator.unready)

@@ -4,11 +4,17 @@ Asks by SelfSubjectAccessReviews and names each missing permission, since a watc
 would be retried for a minute and then end the process with less to say.
 """
 
-from drifttrigger.api.errors import DriftTriggerError, UsageError
+import asyncio
+import logging
+from contextlib import suppress
+
+from drifttrigger.api.errors import ConflictError, DriftTriggerError, TransientError, UsageError
 from drifttrigger.api.v1alpha1 import GROUP
 from drifttrigger.clients.kube import ACCESS_REVIEWS, DRIFT_TRIGGERS, KubernetesApi
 from drifttrigger.runtime.settings import Controller, Settings
 
+_LOG = logging.getLogger(__name__)
+_AGAIN_SECONDS = 2.0
 Permission = tuple[str, str, str]
 """Verb, API group, resource (with its subresource)."""
 
@@ -41,6 +47,25 @@ _NEEDED: dict[Controller, tuple[Permission, ...]] = {
 }
 
 
+async def preflight_until(
+    kube: KubernetesApi, settings: Settings, stop: asyncio.Event, *, seconds: float = _AGAIN_SECONDS
+) -> None:
+    """Check as `preflight` does; wait for an API server that can't answer now, until told to stop.
+
+    Raises:
+        UsageError: Something is missing; says what.
+    """
+    while not stop.is_set():
+        try:
+            await preflight(kube, settings)
+        except (TransientError, ConflictError) as error:
+            _LOG.warning("waiting for the API server: %s", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), seconds)
+        else:
+            return
+
+
 async def preflight(kube: KubernetesApi, settings: Settings) -> None:
     """Check that the CRDs are there and that nothing needed is refused.
 
@@ -59,7 +84,10 @@ async def preflight(kube: KubernetesApi, settings: Settings) -> None:
         raise UsageError(f"missing permissions: {', '.join(missing)}; apply manifests/rbac")
     try:
         for each in settings.namespaces or (None,):
-            await kube.list_metadata(DRIFT_TRIGGERS, each)
+            async for _ in kube.list_metadata(DRIFT_TRIGGERS, each):
+                break
+    except (TransientError, ConflictError):
+        raise
     except DriftTriggerError as error:
         raise UsageError(f"can't list DriftTriggers ({error}); are the CRDs installed?") from error
 

@@ -7,8 +7,8 @@ Pending --right to run, gates--> Starting --create Job--> target.uid --> Running
 ```
 
 One pass reads the Retraining, then its trigger live, then the Job live, in this order, and makes at
-most one step. Only a Retraining that is bound in the trigger's `active` by its UID, or that has
-its target already, may run; one that `pending` names waits; any other ends as Superseded. The Job
+most one step. Only a Retraining that is bound in the trigger's `active` by its UID, or that was
+claimed or has its target already, may run; one that `pending` names waits; any other ends as Superseded. The Job
 has the Retraining's own name, so that two writers can't make two; a Job of ours that is not its
 Retraining's target is a stray and is deleted by uid. Nothing else ever deletes a Job.
 """
@@ -119,8 +119,12 @@ class StartGate(Protocol):
 
 
 def right_of(view: RetrainingView, trigger: TriggerView | None) -> Right:
-    """Tell whether a Retraining may run (pure)."""
-    if view.status.target is not None:
+    """Tell whether a Retraining may run (pure).
+
+    A claimed one was bound when it was claimed, and its Job may be on its way: it runs, even if its
+    trigger was deleted or its status emptied since.
+    """
+    if view.status.target is not None or view.reason is Reason.STARTING:
         return Right.RUN
     if trigger is None:
         return Right.END
@@ -188,7 +192,7 @@ class Realisation:
         if right is Right.WAIT:
             return at.step(look_again_in_seconds=RETRY_SECONDS)
         claimed = view.reason is Reason.STARTING
-        if ours is not None and (right is Right.RUN or claimed):
+        if ours is not None and right is Right.RUN:
             return await self._record_target(at, ours)
         if right is Right.END or (is_over(view, trigger) and not claimed):
             why = "the decision was never bound, or its episode is over"

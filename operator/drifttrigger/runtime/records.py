@@ -61,7 +61,7 @@ class Record(msgspec.Struct):
     probed: int = 0
     is_adopted: bool = False
     must_release: bool = True
-    must_clean: bool = True
+    must_clean: bool = False
     must_probe: bool = False
     write_backoff: int = 0
     retry: Retry | None = None
@@ -88,6 +88,7 @@ class Record(msgspec.Struct):
             self.not_before = now
             self.retry = None
             self.write_backoff = 0
+            self.must_clean = True
         self.view = view
 
     async def reload(self, intents: Intents, clock: Clock) -> Freshness:
@@ -102,6 +103,18 @@ class Record(msgspec.Struct):
             raise ConflictError(f"{self.view.name} is gone")
         self.see(view, clock.now())
         return fresh
+
+    async def confirm_no_history(self, intents: Intents, clock: Clock) -> None:
+        """Before the first intent ever: T live, then a LIST of what lies under its name.
+
+        Raises:
+            ConflictError: There is something, which has to be adopted first.
+        """
+        await self.reload(intents, clock)
+        view = self.view
+        if await intents.adopt(view) != view.status:
+            self.is_adopted = False
+            raise ConflictError("Retrainings of an earlier trigger of this name were found")
 
     def due_tick(self, rules: Rules, now: datetime) -> datetime | None:
         """Return the tick to ask for now, None when there is none."""
@@ -124,8 +137,14 @@ class Record(msgspec.Struct):
 
 def first_record(view: TriggerView, now: datetime) -> Record:
     """Make the record of a trigger that is seen for the first time."""
-    edited = view.status.observed_generation not in (0, view.generation)
-    return Record(view=view, not_before=now if edited else view.created_at)
+    status = view.status
+    edited = status.observed_generation not in (0, view.generation)
+    return Record(
+        view=view,
+        not_before=now if edited else view.created_at,
+        # A status that was ever written was written after looking for Retrainings.
+        is_adopted=bool(status.retrainings or status.observed_generation),
+    )
 
 
 def next_retry(record: Record, observation: Observation, clock: Clock) -> Retry:
