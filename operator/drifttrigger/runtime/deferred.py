@@ -14,7 +14,7 @@ from itertools import count
 
 import msgspec
 
-from drifttrigger.api.errors import ConflictError, DriftTriggerError, NotFoundError
+from drifttrigger.api.errors import ConflictError, DriftTriggerError, NotFoundError, TransientError
 from drifttrigger.api.reasons import ConditionType
 from drifttrigger.api.v1alpha1 import DriftTriggerStatus
 from drifttrigger.clients.clock import Clock
@@ -26,6 +26,7 @@ from drifttrigger.runtime.records import Record
 from drifttrigger.runtime.views import Key, TriggerView
 
 _LOG = logging.getLogger(__name__)
+_REFUSED_SECONDS = 1.0
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -111,8 +112,14 @@ class DeferredWrites:
             if view.key not in self._waiting:
                 self.put(record, waiting.view, waiting.status, Priority.OUTCOME)
             return
+        except TransientError as error:
+            _LOG.debug("a status is written later: %s", error, extra={"object": view.name})
+            if view.key not in self._waiting:
+                self.put(record, waiting.view, waiting.status, Priority.OUTCOME)
+            await asyncio.sleep(_REFUSED_SECONDS)
+            return
         except DriftTriggerError as error:
-            _LOG.warning("a status was not written: %s", error, extra={"object": view.name})
+            _LOG.warning("a status can't be written: %s", error, extra={"object": view.name})
             return
         record.see(written, self._clock.now())
         self._announcer.conditions(record)

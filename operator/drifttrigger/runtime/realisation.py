@@ -8,9 +8,10 @@ Pending --right to run, gates--> Starting --create Job--> target.uid --> Running
 
 One pass reads the Retraining, then its trigger live, then the Job live, in this order, and makes at
 most one step. Only a Retraining that is bound in the trigger's `active` by its UID, or that was
-claimed or has its target already, may run; one that `pending` names waits; any other ends as Superseded. The Job
-has the Retraining's own name, so that two writers can't make two; a Job of ours that is not its
-Retraining's target is a stray and is deleted by uid. Nothing else ever deletes a Job.
+claimed or has its target already, may run; one that `pending` names waits; any other ends as
+Superseded. The Job has the Retraining's own name, so that two writers can't make two; a Job of ours
+that is not its Retraining's target is a stray and is deleted by uid. Nothing else ever deletes a
+Job.
 """
 
 from datetime import datetime, timedelta
@@ -299,7 +300,10 @@ class Realisation:
         elif ours is not None and view.is_labelled_active:
             await self._launcher.settle(view.spec, ours, view.namespace)
         if view.is_labelled_active:
-            patch = {"metadata": {"uid": view.uid, "labels": {LABEL_ACTIVE: None}}}
+            # On this very object: a wrong uid is not refused, a stale resourceVersion is, and one of
+            # the same name that was made since must keep its label.
+            metadata = {"uid": view.uid, "resourceVersion": view.resource_version}
+            patch = {"metadata": {**metadata, "labels": {LABEL_ACTIVE: None}}}
             at.fresh.check()
             await self._kube.patch(RETRAININGS, view.namespace, view.name, patch)
         return Step(view=view, trigger=at.trigger, stray_deleted=stray)
