@@ -63,11 +63,17 @@ class OperatorProcess:
 
     def wait_stopped(self, *, within_seconds: float = 30.0) -> None:
         """Wait until a fault point has suspended it."""
-        status = Path(f"/proc/{self.process.pid}/status")
         deadline = time.monotonic() + within_seconds
-        while "\nState:\tT" not in status.read_text():
+        while not self.is_stopped():
             assert time.monotonic() < deadline, f"not suspended\n{self.log.read_text()[-3000:]}"
             time.sleep(0.02)
+
+    def is_stopped(self) -> bool:
+        """Tell whether it is suspended."""
+        try:
+            return "\nState:\tT" in Path(f"/proc/{self.process.pid}/status").read_text()
+        except OSError:
+            return False
 
     def lines(self) -> list[dict[str, Any]]:
         """Read its log."""

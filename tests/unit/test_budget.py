@@ -134,10 +134,6 @@ def test_who_waits_is_told_when_to_ask_again() -> None:
     assert rate.wait_seconds(("a", "2")) == 0
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="who has started leaves no trace, so whoever asks first takes the turns of the others",
-)
 def test_a_quiet_namespace_does_not_wait_behind_a_loud_one() -> None:
     clock = FakeClock()
     due = dict.fromkeys(keys("loud", 300), 0.0) | dict.fromkeys(keys("quiet", 5), 30.0)
@@ -148,14 +144,11 @@ def test_a_quiet_namespace_does_not_wait_behind_a_loud_one() -> None:
     assert len(found) == 305
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="who has started leaves no trace, so whoever asks first takes the turns of the others",
-)
 def test_starts_are_shared_out_evenly_while_they_are_scarce() -> None:
     clock = FakeClock()
     due = {key: 0.0 for namespace in "abc" for key in keys(namespace, 40)}
     found = starts(StartRate(clock, per_minute=12), clock, due, until=300)
-    shares = Counter(namespace for _, namespace in found)
-    assert sum(shares.values()) >= 48
-    assert max(shares.values()) - min(shares.values()) <= 12
+    # At the first instant nobody but the first to ask is known.
+    shares = Counter(namespace for at, namespace in found if at >= 60)
+    assert sum(shares.values()) >= 36
+    assert max(shares.values()) - min(shares.values()) <= 2

@@ -213,7 +213,9 @@ def _drifted(
     if decision.verdict is None:
         return _drifted_without_verdict(status, decision, before, generation)
     state = "True" if is_drifted(status) else "False"
-    return _condition(kind, state, decision.reason, decision.message, generation)
+    # That the Job is refused is Ready's to say; of the drift it says only that it is there.
+    reason = Reason.DRIFTED if decision.reason is Reason.JOB_REFUSED else decision.reason
+    return _condition(kind, state, reason, decision.message, generation)
 
 
 def _drifted_without_verdict(

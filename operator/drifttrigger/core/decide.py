@@ -233,11 +233,7 @@ def _attempts_left(
             message=f"{_names(status.active)} has not ended; it is the last of "
             f"{rules.max_attempts} attempts",
         )
-    last = status.last_retraining
-    if last is not None and last.result == RetrainingResult.COMPLETED:
-        why = "ineffective: the last Job completed and the score still breaches"
-    else:
-        why = "failing: the last Job did not complete"
+    why = _why_it_did_not_help(rules, status)
     return Decision(
         reason=Reason.ATTEMPTS_EXHAUSTED,
         message=f"{episode.attempts} of {rules.max_attempts} attempts used in episode "
@@ -267,6 +263,20 @@ def _concurrency(
     return Decision(reason=Reason.RETRAINING_ACTIVE, message=f"{_names(blocking)} has not ended")
 
 
+def _why_it_did_not_help(rules: Rules, status: DriftTriggerStatus) -> str:
+    last = status.last_retraining
+    if last is None or last.result != RetrainingResult.COMPLETED:
+        return "failing: the last Job did not complete"
+    if last.score_after is None:
+        return "the last Job completed, and no score after its cooldown is known yet"
+    after = format_value(last.score_after)
+    if verdict_of(rules, last.score_after) is Verdict.BREACH:
+        return (
+            f"ineffective: the last Job completed and the score after it, {after}, still breaches"
+        )
+    return f"the last Job completed, and the score after it was {after}"
+
+
 def _names(active: tuple[Active, ...]) -> str:
     return ", ".join(entry.name for entry in active[:3])
 
@@ -275,7 +285,10 @@ def _cooldown(
     rules: Rules, status: DriftTriggerStatus, observation: Observation, _verdict: Verdict
 ) -> Decision | None:
     since = cooldown_since(rules, status)
-    if since is None or observation.tick >= since + rules.cooldown:
+    if since is None:
+        return None
+    # Not even without a cooldown does evidence as old as the last end ask for the next start.
+    if observation.tick > since and observation.tick >= since + rules.cooldown:
         return None
     until = since + rules.cooldown
     left = format_duration(until - observation.tick)

@@ -100,7 +100,11 @@ def decide_manual(
         return None
     when = format_precise(asked_at)
     if abs(now - asked_at) > FRESH:
-        return _refused(status, when, f"{when} is more than 10 minutes from now")
+        text = f"{when} is more than 10 minutes from now"
+        if last is not None and last.result == f"Refused: {text}":
+            return None
+        # One from the far future must not stand in the way of those that come before it.
+        return _refused(status, min(when, format_precise(now)), text)
     if status.pending is not None or status.active:
         return _refused(status, when, "a retraining of this trigger has not ended")
     if hold is not None:

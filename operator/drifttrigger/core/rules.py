@@ -140,17 +140,23 @@ def breaches(score: float, comparison: Comparison, threshold: float) -> bool:
 
 
 def condition_hash(spec: DriftTriggerSpec) -> str:
-    """Digest the part of the spec that says what drift is; its change ends the episode."""
+    """Digest the part of the spec that says what drift is; its change ends the episode.
+
+    What is left to its default digests like the default spelt out.
+    """
+    clear = spec.threshold if spec.clear_threshold is None else spec.clear_threshold
+    window = spec.breaches.required if spec.breaches.window is None else spec.breaches.window
+    offset = parse_duration(spec.query_offset, field="spec.queryOffset")
     return digest(
         [
             spec.prometheus.address,
             spec.query,
-            spec.query_offset,
+            offset.total_seconds(),
             spec.reduce,
             spec.threshold,
             spec.comparison,
-            spec.clear_threshold,
-            [spec.breaches.required, spec.breaches.window],
+            clear,
+            [spec.breaches.required, window],
             spec.no_data,
             spec.infinity,
             spec.partial_data,

@@ -11,7 +11,7 @@ from drifttrigger.runtime.views import Key
 
 _MINUTE = 60.0
 _LONGEST_WAIT = 300.0
-_FORGOTTEN = 2 * _LONGEST_WAIT
+_FORGOTTEN = 10.0
 
 
 class Priority(IntEnum):
@@ -84,7 +84,7 @@ class WriteBudget:
 
 
 class StartRate:
-    """Jobs started in the last minute, shared out round-robin over namespaces.
+    """Jobs started in the last minute, shared out evenly over namespaces while they are scarce.
 
     Args:
         clock: The clock.
@@ -94,7 +94,7 @@ class StartRate:
     def __init__(self, clock: Clock, *, per_minute: int) -> None:
         self._clock = clock
         self._limit = per_minute
-        self._starts: deque[float] = deque()
+        self._starts: deque[tuple[float, str]] = deque()
         self._waiting: dict[Key, float] = {}
 
     def wait_seconds(self, key: Key) -> float:
@@ -104,27 +104,30 @@ class StartRate:
             key: The Retraining that asks; it keeps its place while it asks again in time.
         """
         now = self._clock.monotonic()
-        while self._starts and now - self._starts[0] >= _MINUTE:
+        while self._starts and now - self._starts[0][0] >= _MINUTE:
             self._starts.popleft()
-        self._waiting = {k: at for k, at in self._waiting.items() if now - at < _FORGOTTEN}
+        self._waiting = {k: due for k, due in self._waiting.items() if now < due + _FORGOTTEN}
         self._waiting[key] = now
-        place = self._place(key)
-        if place < self._limit - len(self._starts):
+        behind = self._place(key) - (self._limit - len(self._starts))
+        if behind < 0:
             del self._waiting[key]
-            self._starts.append(now)
+            self._starts.append((now, key[0]))
             return 0.0
-        rounds, slot = divmod(place - (self._limit - len(self._starts)), self._limit)
-        freed_at = self._starts[slot] + _MINUTE if slot < len(self._starts) else now + _MINUTE
-        return min(_LONGEST_WAIT, max(0.1, freed_at - now) + rounds * _MINUTE)
+        rounds, slot = divmod(behind, self._limit)
+        freed_at = self._starts[slot][0] + _MINUTE if slot < len(self._starts) else now + _MINUTE
+        wait = min(_LONGEST_WAIT, max(0.1, freed_at - now) + rounds * _MINUTE)
+        self._waiting[key] = now + wait
+        return wait
 
     def _place(self, key: Key) -> int:
-        """Count who goes before, when the namespaces take turns."""
-        mine, turns = 0, Counter[str]()
-        for namespace, name in self._waiting:
-            if (namespace, name) == key:
-                mine = turns[namespace]
-            turns[namespace] += 1
-        namespaces = list(dict.fromkeys(namespace for namespace, _ in self._waiting))
-        first = namespaces.index(key[0])
-        before = sum(min(turns[n], mine) for n in namespaces)
-        return before + sum(turns[n] > mine for n in namespaces[:first])
+        """Count who goes before: the next of a namespace with fewer starts in this minute."""
+        turns = Counter(namespace for _, namespace in self._starts)
+        ranks: list[int] = []
+        mine = 0
+        for waiting in self._waiting:
+            rank = turns[waiting[0]]
+            turns[waiting[0]] += 1
+            if waiting == key:
+                mine = len(ranks)
+            ranks.append(rank)
+        return sum((rank, n) < (ranks[mine], mine) for n, rank in enumerate(ranks))

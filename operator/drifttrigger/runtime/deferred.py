@@ -134,5 +134,6 @@ def _carried_over(said: DriftTriggerStatus, now: DriftTriggerStatus) -> DriftTri
         observed_generation=said.observed_generation,
         spec_hash=said.spec_hash,
         last_evaluation=said.last_evaluation,
+        last_tick=max(now.last_tick, said.last_tick),
         conditions=tuple(c for c in said.conditions if c.type in ours) + others,
     )

@@ -178,10 +178,10 @@ class Detection:
             await self._say_unusable(record)
             return
         await self._answer_manual(record, rules)
-        await self._say_template(record, rules)
         if rules.suspend:
             await self._say_suspended(record, rules)
         else:
+            await self._say_template(record, rules)
             await self._evaluation.run(record, rules)
             if record.view.status.pending is not None:
                 faults.point("intent-written")
@@ -279,8 +279,9 @@ class Detection:
         rules = record.view.rules
         starts = rules is not None and rules.concurrency is ConcurrencyPolicy.ALLOW
         await self._budget.take(Priority.INTENT)
+        view = record.view
         record.view, ended = await self._intents.release(
-            record.view, now=self._clock.now(), fresh=fresh, starts=starts
+            view, record.base(view), now=self._clock.now(), fresh=fresh, starts=starts
         )
         for retraining in ended:
             self._metrics.retraining_ended(retraining)
@@ -298,7 +299,7 @@ class Detection:
             return
         answer = decide_manual(
             rules,
-            view.status,
+            record.base(view),
             view.trigger_now,
             hold=hold,
             observation=record.observation,
@@ -371,7 +372,7 @@ class Detection:
     ) -> None:
         """Write conditions alone."""
         view = record.view
-        status = replace(view.status, conditions=changed, observed_generation=view.generation)
+        status = replace(record.base(view), conditions=changed, observed_generation=view.generation)
         if meaning(status) == meaning(view.status):
             return
         if not self._budget.take_now():

@@ -14,9 +14,15 @@ import msgspec
 
 from drifttrigger.api.errors import ConflictError, NotFoundError
 from drifttrigger.api.v1alpha1 import LABEL_ACTIVE, LABEL_TRIGGER
-from drifttrigger.clients.kube import RETRAININGS, KubeApi, KubernetesApi
+from drifttrigger.clients.kube import DRIFT_TRIGGERS, RETRAININGS, KubeApi, KubernetesApi
 from drifttrigger.core.times import parse_instant
-from drifttrigger.runtime.views import Key, RetrainingView, TriggerView, decode_retraining
+from drifttrigger.runtime.views import (
+    Key,
+    RetrainingView,
+    TriggerView,
+    decode_retraining,
+    decode_trigger,
+)
 
 BATCH = 20
 ORPHANS_KEPT = timedelta(days=30)
@@ -51,6 +57,9 @@ async def clean_history(kube: KubeApi, view: TriggerView) -> bool:
         except msgspec.ValidationError:
             continue  # written by another version: not ours to judge
     beyond = surplus(view, found)
+    if beyond:  # T as it is after the LIST: the view may not know yet what was bound since
+        view = decode_trigger(await kube.get(DRIFT_TRIGGERS, view.namespace, view.name))
+        beyond = surplus(view, found)
     for retraining in beyond[:BATCH]:
         preconditions = {"uid": retraining.uid, "resourceVersion": retraining.resource_version}
         try:

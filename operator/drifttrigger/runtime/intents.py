@@ -185,12 +185,19 @@ class Intents:
         return await self.commit(view, status, fresh=fresh)
 
     async def release(
-        self, view: TriggerView, *, now: datetime, fresh: Freshness, starts: bool = False
+        self,
+        view: TriggerView,
+        base: DriftTriggerStatus,
+        *,
+        now: datetime,
+        fresh: Freshness,
+        starts: bool = False,
     ) -> tuple[TriggerView, list[RetrainingView]]:
         """Take ended Retrainings out of active.
 
         Args:
             view: T, read live by the caller before.
+            base: Its status, with the newest tick that was decided here.
             now: The end of a Retraining that vanished together with its Job.
             fresh: Age of that read.
             starts: Also note which ones have their Job (concurrencyPolicy Allow).
@@ -198,7 +205,7 @@ class Intents:
         Returns:
             T after the write, and the ended Retrainings.
         """
-        status, ended = view.status, []
+        status, ended = base, []
         for entry in view.status.active:
             found = await self._retraining(view.namespace, entry.name)
             if found is not None and found.uid == entry.uid:
@@ -287,7 +294,7 @@ def adopted(view: TriggerView, found: list[RetrainingView]) -> DriftTriggerStatu
         newest = max(ended, key=lambda r: (r.ended_at, r.name))
         last = LastRetraining(
             name=newest.name,
-            time=newest.spec.evidence.time,
+            time=max(r.spec.evidence.time for r in ended),  # Allow counts from the newest start
             completion_time=format_instant(newest.ended_at),
             result=newest.result,
             score_after=newest.status.score_after,

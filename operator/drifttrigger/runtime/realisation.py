@@ -139,10 +139,15 @@ def right_of(view: RetrainingView, trigger: TriggerView | None) -> Right:
 
 
 def is_over(view: RetrainingView, trigger: TriggerView | None) -> bool:
-    """Whether the episode that asked for a Retraining has ended meanwhile (pure)."""
+    """Whether the episode or the trigger that asked for a Retraining is no more (pure).
+
+    A trigger that was made again counts its episodes anew, so their numbers tell nothing.
+    """
+    if trigger is None or trigger.uid != view.spec.trigger_ref.uid:
+        return True
     if view.spec.cause is Cause.MANUAL:
         return False
-    episode = trigger.status.episode if trigger is not None else None
+    episode = trigger.status.episode
     return episode is None or episode.number != view.spec.episode
 
 
@@ -300,8 +305,8 @@ class Realisation:
         elif ours is not None and view.is_labelled_active:
             await self._launcher.settle(view.spec, ours, view.namespace)
         if view.is_labelled_active:
-            # On this very object: a wrong uid is not refused, a stale resourceVersion is, and one of
-            # the same name that was made since must keep its label.
+            # On this very object: a wrong uid is not refused, a stale resourceVersion is, and one
+            # of the same name that was made since must keep its label.
             metadata = {"uid": view.uid, "resourceVersion": view.resource_version}
             patch = {"metadata": {**metadata, "labels": {LABEL_ACTIVE: None}}}
             at.fresh.check()
