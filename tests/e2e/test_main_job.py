@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from support.world import World
 
 pytestmark = pytest.mark.e2e
+AUDIT = Path(__file__).parents[2] / "docs" / "reference" / "audit.md"
 
 
 def environment(job: dict[str, Any]) -> dict[str, str]:
@@ -251,3 +254,5 @@ def test_the_audit_trail_has_a_line_per_transition(world: World) -> None:
     assert [line["state"] for line in audit] == ["Pending", "Running", "Completed"]
     assert all(line["evidence"]["score"] == 0.35 for line in audit)
     assert audit[-1]["target"]["name"] == audit[0]["retraining"]["name"]
+    documented = set(re.findall(r"`(\w+)`", AUDIT.read_text().split("|---|---|")[1]))
+    assert {key for line in audit for key in line} <= documented
