@@ -61,7 +61,12 @@ def _camel(name: str) -> str:
 
 
 def rules(
-    *, name: str = "fraud", generation: int = 1, template: str = "t1", uid: str = "", **fields: Any
+    *,
+    name: str = "fraud",
+    generation: int = 1,
+    template: str = "1.first",
+    uid: str = "",
+    **fields: Any,
 ) -> Rules:
     """Build rules from the fields of a spec."""
     return rules_of(

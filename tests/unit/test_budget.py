@@ -134,6 +134,24 @@ def test_who_waits_is_told_when_to_ask_again() -> None:
     assert rate.wait_seconds(("a", "2")) == 0
 
 
+def test_a_start_counts_from_the_moment_that_its_job_is_there() -> None:
+    clock = FakeClock()
+    rate = StartRate(clock, per_minute=1)
+    assert rate.wait_seconds(("a", "1")) == 0
+    clock.move(14)
+    rate.started(("a", "1"))
+    clock.move(46)
+    assert rate.wait_seconds(("a", "2")) == pytest.approx(14)
+
+
+def test_who_has_leave_and_asks_again_takes_no_second_place() -> None:
+    clock = FakeClock()
+    rate = StartRate(clock, per_minute=2)
+    assert [rate.wait_seconds(("a", "1")) for _ in range(3)] == [0, 0, 0]
+    assert rate.wait_seconds(("a", "2")) == 0
+    assert rate.wait_seconds(("a", "3")) > 0
+
+
 def test_a_quiet_namespace_does_not_wait_behind_a_loud_one() -> None:
     clock = FakeClock()
     due = dict.fromkeys(keys("loud", 300), 0.0) | dict.fromkeys(keys("quiet", 5), 30.0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from drifttrigger.api.reasons import RetrainingResult
-from drifttrigger.api.v1alpha1 import Episode, Verdict
+from drifttrigger.api.v1alpha1 import Episode, SpecHash, Verdict
 from drifttrigger.core.decide import decide
 from drifttrigger.core.episode import advance, after_edit, is_drifted, released, remember
 from drifttrigger.core.rules import Rules
@@ -165,9 +165,17 @@ def test_an_edit_of_anything_else_keeps_episode_and_attempts(change: dict[str, A
     assert (after.episode, after.window) == (before.episode, before.window)
 
 
+def test_digests_of_another_version_tell_of_no_edit() -> None:
+    before = drifted(rules(), attempts=2)
+    old = SpecHash(condition="0.condition", job_template="0.template")
+    after = after_edit(rules(), replace(before, spec_hash=old))
+    assert after.episode == before.episode
+    assert after.spec_hash == rules().hashes
+
+
 def test_an_edit_of_the_template_resets_the_attempts_alone() -> None:
     before = drifted(rules(), attempts=3, number=4)
-    after = after_edit(rules(template="t2"), before)
+    after = after_edit(rules(template="1.second"), before)
     assert after.episode == replace(before.episode, attempts=0)
     assert after.window == before.window
 
@@ -187,7 +195,7 @@ def test_an_edit_during_a_suspension_still_ends_the_episode() -> None:
 
 def test_an_edit_takes_no_intent_back() -> None:
     before = drifted(rules(), pending=pending())
-    assert after_edit(rules(threshold=0.5, template="t2"), before).pending == before.pending
+    assert after_edit(rules(threshold=0.5, template="1.second"), before).pending == before.pending
 
 
 # The end of a Retraining.

@@ -158,7 +158,7 @@ class Laws(RuleBasedStateMachine):
         clear = None if distance is None else self.threshold + sign * distance
         return rules(
             generation=self.generation,
-            template=f"t{self.template}",
+            template=f"1.{self.template}",
             threshold=self.threshold,
             clear_threshold=clear,
             suspend=self.is_suspended,

@@ -21,7 +21,7 @@ from drifttrigger.api.v1alpha1 import (
     LastRetraining,
     Verdict,
 )
-from drifttrigger.core.rules import Rules, breaches
+from drifttrigger.core.rules import Rules, breaches, differs
 from drifttrigger.core.times import format_instant
 
 
@@ -47,9 +47,9 @@ def after_edit(rules: Rules, status: DriftTriggerStatus) -> DriftTriggerStatus:
     old = status.spec_hash
     if old == rules.hashes:
         return status
-    if old.condition and old.condition != rules.hashes.condition:
+    if differs(old.condition, rules.hashes.condition):
         status = cleared(status)
-    elif old.job_template != rules.hashes.job_template and status.episode is not None:
+    elif differs(old.job_template, rules.hashes.job_template) and status.episode is not None:
         status = replace(status, episode=replace(status.episode, attempts=0))
     return replace(status, spec_hash=rules.hashes)
 

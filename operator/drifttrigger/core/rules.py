@@ -29,6 +29,8 @@ from drifttrigger.core.schedule import CronSchedule, IntervalSchedule, cron_sche
 from drifttrigger.core.times import parse_duration
 
 DEFAULT_INTERVAL = "5m"
+DIGEST_VERSION = "1"
+"""Part of every digest in a status: another version's digest says nothing about an edit."""
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,10 +167,15 @@ def condition_hash(spec: DriftTriggerSpec) -> str:
 
 
 def digest(value: Any) -> str:
-    """Digest a JSON value, independent of the order of keys; 12 hexadecimal digits."""
+    """Digest a JSON value whatever the order of keys: version, dot, 12 hexadecimal digits."""
     # The API server may hand out 1 where it was given 1.0: equal numbers digest alike.
     text = orjson.dumps(_plain_numbers(value), option=orjson.OPT_SORT_KEYS)
-    return hashlib.blake2s(text).hexdigest()[:12]
+    return f"{DIGEST_VERSION}.{hashlib.blake2s(text).hexdigest()[:12]}"
+
+
+def differs(old: str, new: str) -> bool:
+    """Whether two digests tell of an edit: both known, of one version, and not the same."""
+    return bool(old) and old.partition(".")[0] == new.partition(".")[0] and old != new
 
 
 def _plain_numbers(value: Any) -> Any:

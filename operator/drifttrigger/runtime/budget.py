@@ -94,24 +94,27 @@ class StartRate:
     def __init__(self, clock: Clock, *, per_minute: int) -> None:
         self._clock = clock
         self._limit = per_minute
-        self._starts: deque[tuple[float, str]] = deque()
+        self._starts: deque[tuple[float, Key]] = deque()
         self._waiting: dict[Key, float] = {}
 
     def wait_seconds(self, key: Key) -> float:
         """Return 0 to start now (and count it), else when to ask again.
 
         Args:
-            key: The Retraining that asks; it keeps its place while it asks again in time.
+            key: The Retraining that asks; it keeps its place while it asks again in time, and its
+                leave for a minute.
         """
         now = self._clock.monotonic()
         while self._starts and now - self._starts[0][0] >= _MINUTE:
             self._starts.popleft()
+        if any(started == key for _, started in self._starts):
+            return 0.0
         self._waiting = {k: due for k, due in self._waiting.items() if now < due + _FORGOTTEN}
         self._waiting[key] = now
         behind = self._place(key) - (self._limit - len(self._starts))
         if behind < 0:
             del self._waiting[key]
-            self._starts.append((now, key[0]))
+            self._starts.append((now, key))
             return 0.0
         rounds, slot = divmod(behind, self._limit)
         freed_at = self._starts[slot][0] + _MINUTE if slot < len(self._starts) else now + _MINUTE
@@ -119,9 +122,14 @@ class StartRate:
         self._waiting[key] = now + wait
         return wait
 
+    def started(self, key: Key) -> None:
+        """Count a start from the moment that its Job is there, not from the leave."""
+        others = [start for start in self._starts if start[1] != key]
+        self._starts = deque([*others, (self._clock.monotonic(), key)])
+
     def _place(self, key: Key) -> int:
         """Count who goes before: the next of a namespace with fewer starts in this minute."""
-        turns = Counter(namespace for _, namespace in self._starts)
+        turns = Counter(namespace for _, (namespace, _) in self._starts)
         ranks: list[int] = []
         mine = 0
         for waiting in self._waiting:

@@ -118,6 +118,9 @@ class StartGate(Protocol):
     def wait_seconds(self, key: Key) -> float:
         """Return 0 to start now (and count it), else when to ask again."""
 
+    def started(self, key: Key) -> None:
+        """Take note that the Job is there."""
+
 
 def right_of(view: RetrainingView, trigger: TriggerView | None) -> Right:
     """Tell whether a Retraining may run (pure).
@@ -212,7 +215,10 @@ class Realisation:
             return at.step()
         if view.spec.dry_run:
             return await self._end(at, Reason.DRY_RUN, SENTENCES[Reason.DRY_RUN])
-        if view.reason is not Reason.STARTING:
+        if view.reason is Reason.STARTING:
+            if wait := self._gate.wait_seconds(view.key):
+                return at.step(look_again_in_seconds=wait)
+        else:
             hold = hold_of(trigger.hold if trigger else None, now=at.now)
             if hold is not None:
                 step = await self._note(at, Reason.PENDING, hold.text())
@@ -252,6 +258,7 @@ class Realisation:
             return await self._retry(at, str(error))
         except (PermanentError, ForbiddenError) as error:
             return await self._refuse(at, str(error))
+        self._gate.started(view.key)
         faults.point("job-created")
         return await self._record_target(at, job)
 
