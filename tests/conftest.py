@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from support.cluster import SharedCluster, shared_cluster
+
+
+# A busy machine is no failure: examples are not timed.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

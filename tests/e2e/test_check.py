@@ -24,6 +24,8 @@ spec:
   jobTemplate:
     spec: {{template: {{spec: {{restartPolicy: Never, containers: [{{name: a, image: b}}]}}}}}}
 """
+KIND = "apiVersion: drifttrigger.dev/v1alpha1\nkind: DriftTrigger\n"
+MISSPELT = KIND + "metadata: {name: x}\nspec: {thresold: 1}\n"
 SCALARS = [
     "2e-1", "1e3", "1E3", "1.", ".5", "+1", "-1", "0x1F", "0o17", "017", "0b11", "1_000", "yes",
     "no", "on", "Off", "y", "true", "True", "null", "~", "", "2026-01-01", "12:30:45", "0.2",
@@ -48,9 +50,9 @@ def run(*arguments: str, text: str = "") -> "subprocess.CompletedProcess[str]":
         pytest.param("vector(0.35)", "0.2", 3, "Score", "Retrain", id="above theta"),
         pytest.param("vector(0.2)", "2e-1", 0, "Score", "Nothing", id="exactly theta, as 2e-1"),
         pytest.param("scalar(vector(0.35))", "0.2", 3, "Score", "Retrain", id="a scalar"),
-        pytest.param("vector(0) / 0", "0.2", 0, "NotANumber", "Nothing", id="NaN"),
-        pytest.param("vector(1) / 0", "0.2", 0, "Infinite", "Nothing", id="infinite"),
-        pytest.param("up > 5", "0.2", 0, "NoData", "Nothing", id="empty"),
+        pytest.param("vector(0) / 0", "0.2", 1, "NotANumber", "Nothing", id="NaN"),
+        pytest.param("vector(1) / 0", "0.2", 1, "Infinite", "Nothing", id="infinite"),
+        pytest.param("up > 5", "0.2", 1, "NoData", "Nothing", id="empty"),
         pytest.param("up[1m]", "0.2", 1, "Unsupported", "Nothing", id="a range"),
         pytest.param("max(", "0.2", 1, "QueryError", "Nothing", id="bad PromQL"),
     ],
@@ -91,6 +93,8 @@ def test_a_live_trigger_is_judged_from_its_own_status(world: World) -> None:
         pytest.param(("-f", "-"), "{", 1, "no YAML", id="no YAML"),
         pytest.param(("-f", "-"), "kind: Pod", 1, "holds 0 DriftTriggers", id="no trigger"),
         pytest.param(("-f", "-"), "a: 1\na: 2", 1, "comes twice", id="a key twice"),
+        pytest.param(("-f", "-"), MISSPELT, 1, "did you mean threshold", id="a misspelt field"),
+        pytest.param(("-f", "-"), 'metadata: "x"\n' + KIND, 1, "metadata.name", id="odd metadata"),
         pytest.param(("x", "--kubeconfig", "/none"), "", 1, "no cluster", id="no cluster"),
     ],
 )

@@ -211,7 +211,10 @@ def test_attempts_end_and_history_is_limited(world: World) -> None:
     world.operator()
     world.apply(world.trigger(cooldown="0s", maxAttempts=3, successfulHistoryLimit=1))
     world.wait_reason("fraud", "Drifted", "AttemptsExhausted", within_seconds=40)
-    assert "ineffective" in world.condition("fraud", "Drifted")["message"]
+    world.wait(
+        lambda: "ineffective" in world.condition("fraud", "Drifted")["message"],
+        what="the score after the last attempt",
+    )
     assert len(world.created_jobs()) == 3
     world.wait(lambda: len(world.all("retraining")) == 1, what="the history limit")
     assert world.all("retraining")[0]["metadata"]["name"].endswith("-3")

@@ -74,6 +74,17 @@ def test_a_restart_tells_nothing_of_what_is_well(announcer: Announcer) -> None:
     assert events(announcer) == []
 
 
+def test_a_restart_tells_nothing_that_was_told_before(announcer: Announcer) -> None:
+    record = record_of("a")
+    become(record, *DRIFTED)
+    after_restart = first_record(record.view, record.view.created_at)
+    announcer.conditions(after_restart)
+    assert events(announcer) == []
+    become(after_restart, *DOWN)
+    announcer.conditions(after_restart)
+    assert events(announcer) == [("a", "Unreachable")]
+
+
 def test_an_outage_of_one_server_is_told_once_and_so_is_its_end(
     announcer: Announcer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -103,4 +114,16 @@ def test_a_trigger_that_drifted_during_an_outage_is_told(announcer: Announcer) -
     for state in (CALM, DOWN, DRIFTED):
         become(record, *state)
         announcer.conditions(record)
-    assert events(announcer) == [("a", "Unreachable"), ("a", "RetrainingActive")]
+    assert events(announcer) == [
+        ("a", "Unreachable"),
+        ("a", "Evaluating"),
+        ("a", "RetrainingActive"),
+    ]
+
+
+def test_a_second_outage_under_drifted_triggers_is_told_again(announcer: Announcer) -> None:
+    record = record_of("a")
+    for state in (DRIFTED, DOWN, DRIFTED, DOWN):
+        become(record, *state)
+        announcer.conditions(record)
+    assert [reason for _, reason in events(announcer)].count("Unreachable") == 2

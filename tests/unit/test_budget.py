@@ -85,6 +85,16 @@ async def test_heartbeats_keep_to_their_own_rate(clock: FakeClock) -> None:
     assert 28 <= taken <= 34
 
 
+async def test_a_crowd_of_intents_keeps_the_others_waiting_for_seconds_not_minutes(
+    clock: FakeClock,
+) -> None:
+    budget = WriteBudget(clock, per_second=10)
+    for _ in range(3000):
+        await budget.take(Priority.INTENT)
+    await budget.take(Priority.OUTCOME)
+    assert clock.monotonic() - 1000.0 == pytest.approx(10.1, abs=0.2)
+
+
 async def test_heartbeats_yield_to_whatever_waits(clock: FakeClock) -> None:
     budget = WriteBudget(clock, per_second=2)
     for _ in range(4):

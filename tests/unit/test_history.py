@@ -73,6 +73,7 @@ def retraining(
         "is_deleting": False,
         "is_labelled_active": result is None,
         "trigger": "fraud",
+        "owner_uid": "",
         "spec": RetrainingSpec(
             trigger_ref=TriggerRef(name="fraud", uid=uid, generation=1),
             model=Model(),

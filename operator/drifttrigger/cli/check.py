@@ -5,6 +5,7 @@ goes on from its status. Nothing is written anywhere.
 """
 
 import asyncio
+import difflib
 import json
 import sys
 from datetime import UTC, datetime
@@ -78,10 +79,10 @@ def check(
     else:
         for line in as_text(checked):
             click.echo(line)
-    if checked.observation.outcome.is_error:
-        sys.exit(1)
     if checked.drifted:
         sys.exit(DRIFTED)
+    if checked.decision.verdict is None and not checked.rules.suspend:
+        sys.exit(1)  # no usable answer must not read as healthy
 
 
 def _tick(at: str | None) -> datetime:
@@ -104,23 +105,44 @@ async def _live(name: str, namespace: str, kubeconfig: str | None, context: str 
 
 
 def _rules(body: Json) -> Rules:
-    metadata = body.get("metadata") or {}
-    spec = body.get("spec") or {}
-    name = metadata.get("name")
+    metadata, spec = body.get("metadata") or {}, body.get("spec") or {}
+    name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(name, str) or not name:
         raise SpecError("metadata.name", "is missing")
+    if not isinstance(spec, dict):
+        raise SpecError("spec", "is no object")
+    _refuse_unknown(spec, DriftTriggerSpec, known={"jobTemplate"}, path="spec")
     try:
         decoded = msgspec.convert(spec, DriftTriggerSpec)
-    except msgspec.ValidationError as error:
+        template = digest(spec.get("jobTemplate"))
+    except (msgspec.ValidationError, TypeError, RecursionError) as error:
         raise SpecError("spec", str(error).replace("`$.", "`")) from error
+    generation = metadata.get("generation")
     return rules_of(
         decoded,
         name=name,
         namespace=str(metadata.get("namespace") or "default"),
         uid=str(metadata.get("uid") or ""),
-        generation=int(metadata.get("generation") or 0),
-        template=digest(spec.get("jobTemplate")),
+        generation=generation if isinstance(generation, int) else 0,
+        template=template,
     )
+
+
+def _refuse_unknown(value: Json, kind: type[msgspec.Struct], *, known: set[str], path: str) -> None:
+    """Refuse misspelt fields, as the API server does under strict validation."""
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    for name, inner in value.items():
+        if name not in fields and name not in known:
+            close = difflib.get_close_matches(name, [*fields, *known], n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise SpecError(f"{path}.{name}", f"is no field{hint}")
+        nested = fields.get(name)
+        if (
+            isinstance(inner, dict)
+            and isinstance(nested, type)
+            and issubclass(nested, msgspec.Struct)
+        ):
+            _refuse_unknown(inner, nested, known=set(), path=f"{path}.{name}")
 
 
 async def _check(rules: Rules, body: Json, address: str | None, tick: datetime) -> Checked:
@@ -137,7 +159,10 @@ async def _check(rules: Rules, body: Json, address: str | None, tick: datetime) 
     finally:
         await http.close()
     observation = observe(rules, answer, tick)
-    status = msgspec.convert(body.get("status") or {}, DriftTriggerStatus)
+    try:
+        status = msgspec.convert(body.get("status") or {}, DriftTriggerStatus)
+    except msgspec.ValidationError as error:
+        raise SpecError("status", str(error)) from error
     # The tick of a check is its own: it decides even where the operator has asked just before.
     status = msgspec.structs.replace(status, last_tick="")
     uid = str((body.get("metadata") or {}).get("uid") or "")

@@ -6,6 +6,7 @@ call has a timeout; every refusal becomes one class of `api.errors`, with the se
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
@@ -98,6 +99,18 @@ class KubeApi(Protocol):
         """Delete an object, in the background, if uid and resourceVersion are as stated."""
 
 
+async def _log_in(
+    configuration: client.Configuration, *, kubeconfig: str | None, context: str | None
+) -> None:
+    named = kubeconfig or context or os.environ.get("KUBECONFIG")
+    if not named and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call] # the package is untyped here
+        return
+    await config.load_kube_config(  # type: ignore[no-untyped-call] # the package is untyped here
+        config_file=kubeconfig, context=context, client_configuration=configuration
+    )
+
+
 class KubernetesApi:
     """KubeApi on the `kubernetes` package."""
 
@@ -109,16 +122,14 @@ class KubernetesApi:
     async def connect(
         cls, *, kubeconfig: str | None = None, context: str | None = None
     ) -> "KubernetesApi":
-        """Log in: the kubeconfig named, else in-cluster, else the default kubeconfig.
+        """Log in: the kubeconfig named, else KUBECONFIG, else in-cluster, else ~/.kube/config.
 
         Raises:
             UsageError: There is none of them, or it can't be used.
         """
         configuration = client.Configuration()
         try:
-            await config.load_config(  # type: ignore[no-untyped-call] # the package is untyped here
-                config_file=kubeconfig, context=context, client_configuration=configuration
-            )
+            await _log_in(configuration, kubeconfig=kubeconfig, context=context)
         except (config.ConfigException, OSError, TypeError, ValueError, KeyError) as error:
             raise UsageError(
                 f"no cluster to talk to: {error}; set KUBECONFIG or pass --kubeconfig"
@@ -228,10 +239,21 @@ class KubernetesApi:
         self.requests[key] = self.requests.get(key, 0) + 1
 
 
+def _object_of(method: str, path: str, payload: bytes) -> Json:
+    """Read the object that an accepted request was answered with."""
+    try:
+        result = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise _lost(method, path, error) from error
+    if not isinstance(result, dict):
+        raise _lost(method, path, TypeError("the answer is no object"))
+    return result
+
+
 def _lost(method: str, path: str, error: Exception) -> TransientError:
     """Tell a write that may have happened from a request that was never sent."""
     text = f"{method} {path}: {type(error).__name__} {error}".rstrip()
-    never_sent = isinstance(error, aiohttp.ClientConnectorError)
+    never_sent = isinstance(error, aiohttp.ClientConnectorError | config.ConfigException)
     if method == "GET" or never_sent:
         return TransientError(text)
     return UnknownOutcome(text)
@@ -249,16 +271,19 @@ def error_of(status: int, payload: bytes, retry_after: str | None = None) -> Dri
     if status == 429 or status >= 500:
         seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
         return TransientError(f"{status} {message}", retry_after_seconds=seconds)
-    causes = (answer.get("details") or {}).get("causes") or []
-    if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+    details = answer.get("details")
+    details = details if isinstance(details, dict) else {}
+    if "NamespaceTerminating" in str(details.get("causes")):
         return NamespaceGone(message)
+    if status == 401:  # a token that expired is re-read; nothing is said about the request
+        return TransientError(f"401 {message}")
     if status == 409:
         return AlreadyExists(message) if reason == "AlreadyExists" else ConflictError(message)
-    if status in (401, 403):
+    if status == 403:
         return QuotaExceeded(message) if "exceeded quota" in message else ForbiddenError(message)
     if status == 404:
-        kind = (answer.get("details") or {}).get("kind")
-        return NamespaceGone(message) if kind == "namespaces" else NotFoundError(message)
+        gone = details.get("kind") == "namespaces"
+        return NamespaceGone(message) if gone else NotFoundError(message)
     if status == 410:
         return ConflictError(message)
     return PermanentError(message)

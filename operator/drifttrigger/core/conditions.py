@@ -12,7 +12,7 @@ import msgspec
 
 from drifttrigger.api.reasons import SENTENCES, ConditionType, Outcome, Reason
 from drifttrigger.api.v1alpha1 import Condition, DriftTriggerStatus
-from drifttrigger.core.decide import Decision, judge, template_refused
+from drifttrigger.core.decide import Decision, judge, standing, template_refused
 from drifttrigger.core.episode import is_drifted
 from drifttrigger.core.observation import Observation, clean
 from drifttrigger.core.rules import Rules
@@ -136,6 +136,19 @@ def unusable(
         ),
     )
     return with_conditions(status.conditions, changes, now=now)
+
+
+def restated(rules: Rules, status: DriftTriggerStatus, *, now: datetime) -> tuple[Condition, ...]:
+    """Bring Drifted up to date after a Retraining began or ended between two ticks."""
+    before = find(status.conditions, ConditionType.DRIFTED)
+    if before is None or before.status != "True" or not is_drifted(status):
+        return status.conditions
+    decision = standing(rules, status, now=now)
+    reason = Reason.DRIFTED if decision.reason is Reason.JOB_REFUSED else decision.reason
+    change = _condition(
+        ConditionType.DRIFTED, "True", reason, decision.message, before.observed_generation
+    )
+    return with_conditions(status.conditions, (change,), now=now)
 
 
 def job_refused(

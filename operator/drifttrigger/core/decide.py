@@ -98,6 +98,10 @@ def decide(
     Returns:
         The new status, with `pending` set when action is RETRAIN, and the decision.
     """
+    if observation.is_probe and status.observed_generation != rules.generation:
+        # Ticks from before an edit never decide, not even after a restart.
+        seen = format_instant(observation.tick)
+        status = replace(status, last_tick=max(status.last_tick, seen))
     status = replace(after_edit(rules, status), observed_generation=rules.generation)
     if rules.suspend:
         return status, Decision(
@@ -164,6 +168,16 @@ def _ticked(status: DriftTriggerStatus, observation: Observation) -> DriftTrigge
     if observation.is_probe or is_old(status, observation.tick):
         return status
     return replace(status, last_tick=format_instant(observation.tick))
+
+
+def standing(rules: Rules, status: DriftTriggerStatus, *, now: datetime) -> Decision:
+    """Say how an open episode stands between two ticks (pure); nothing is decided."""
+    observation = Observation(tick=now, outcome=Outcome.SCORE)
+    for check in _CHECKS[:-1]:
+        decision = check(rules, status, observation, Verdict.BREACH)
+        if decision is not None:
+            return decision
+    return Decision(reason=Reason.DRIFTED, message="the episode is open; the next tick decides")
 
 
 def _standing(rules: Rules, status: DriftTriggerStatus, observation: Observation) -> Decision:

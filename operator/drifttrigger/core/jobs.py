@@ -110,7 +110,8 @@ def _with_environment(container: Any, environment: list[Json]) -> Any:
         return container
     own = container.get("env")
     own = own if isinstance(own, list) else []
-    names = {variable.get("name") for variable in own if isinstance(variable, dict)}
+    # A list, not a set: a hostile template may have a name that can't be hashed.
+    names = [variable.get("name") for variable in own if isinstance(variable, dict)]
     return {**container, "env": [v for v in environment if v["name"] not in names] + own}
 
 

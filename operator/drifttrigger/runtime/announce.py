@@ -22,7 +22,7 @@ from drifttrigger.core.naming import uid_hash
 from drifttrigger.core.observation import Observation, clean
 from drifttrigger.core.status import to_json
 from drifttrigger.core.times import format_instant
-from drifttrigger.runtime.records import Record
+from drifttrigger.runtime.records import Record, told_of
 from drifttrigger.runtime.views import RetrainingView, TriggerView
 
 _LOG = logging.getLogger("drifttrigger.transitions")
@@ -83,6 +83,9 @@ class Announcer:
                 await self._kube.create(EVENTS, namespace, body)
             except DriftTriggerError as error:
                 _LOG.debug("an Event was not recorded: %s", error)
+            except Exception:
+                # The edge of one Event: what is wrong with it must not stop the others.
+                _LOG.exception("an Event was not recorded")
             await asyncio.sleep(1 / _PER_SECOND)
 
     # Detection.
@@ -104,13 +107,15 @@ class Announcer:
         view = record.view
         ready = find(view.status.conditions, ConditionType.READY)
         drifted = find(view.status.conditions, ConditionType.DRIFTED)
-        told = tuple(
-            part for c in (ready, drifted) if c is not None for part in (c.status, c.reason)
-        )
+        told = told_of(view)
         if told == record.logged:
             return
         before, record.logged = record.logged, told
-        if _is_calm(ready, drifted) and (not before or self._after_outage(view, before)):
+        if ready is not None and ready.reason == Reason.EVALUATING and view.rules is not None:
+            self._say_outage_over(view, view.rules.server.address)
+        if _is_calm(ready, drifted) and (
+            not before or any(reason in _OUTAGES for reason in before)
+        ):
             return
         if self._in_known_outage(view, ready):
             return
@@ -137,17 +142,13 @@ class Announcer:
         self._outages.add(address)
         return is_known
 
-    def _after_outage(self, view: TriggerView, before: tuple[str, ...]) -> bool:
-        """Tell the end of an outage once; whether this transition is only that end."""
-        if view.rules is None or not any(reason in _OUTAGES for reason in before):
-            return False
-        address = view.rules.server.address
+    def _say_outage_over(self, view: TriggerView, address: str) -> None:
+        """Tell the end of an outage once."""
         if address in self._outages:
             self._outages.discard(address)
             message = f"{address} answers again"
             _LOG.info(message, extra=self._keys(view) | {"reason": Reason.EVALUATING})
             self._event(view, "DriftTrigger", Reason.EVALUATING, message)
-        return True
 
     def retraining_created(self, view: TriggerView, pending: Pending) -> None:
         """Tell that a decision was carried out."""
@@ -175,6 +176,12 @@ class Announcer:
             "a Retraining ended",
             extra=self._keys(view) | {"reason": retraining.reason, "retraining": retraining.name},
         )
+
+    def vanished(self, view: TriggerView, name: str) -> None:
+        """Tell that a Retraining was deleted before it ended, and its Job is gone too."""
+        message = f"Retraining {name} was deleted before it ended"
+        _LOG.warning(message, extra=self._keys(view) | {"reason": Reason.JOB_DELETED})
+        self._event(view, "DriftTrigger", Reason.JOB_DELETED, message)
 
     def manual(self, view: TriggerView, reason: Reason, message: str) -> None:
         """Tell what became of a request by hand."""

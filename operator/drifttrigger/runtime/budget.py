@@ -11,6 +11,7 @@ from drifttrigger.runtime.views import Key
 
 _MINUTE = 60.0
 _LONGEST_WAIT = 300.0
+_LONGEST_DEBT_SECONDS = 10.0
 _FORGOTTEN = 10.0
 
 
@@ -47,8 +48,8 @@ class WriteBudget:
     async def take(self, priority: Priority) -> None:
         """Take one write; waits for its turn unless it is an intent."""
         if priority is Priority.INTENT:
-            self._fill()
-            self._tokens -= 1
+            # A crowd of intents may not keep the rest waiting for minutes: the debt is bounded.
+            self._tokens = max(self._fill() - 1, -_LONGEST_DEBT_SECONDS * self._rate)
             return
         ticket = (priority, next(self._order))
         heapq.heappush(self._waiting, ticket)

@@ -98,8 +98,12 @@ class DeferredWrites:
         """Write what waits until cancelled."""
         while True:
             await self._any.wait()
-            await self._budget.take(Priority.OUTCOME)
-            await self.flush()
+            await self._budget.take(self._heap[0][0][0] if self._heap else Priority.OUTCOME)
+            try:
+                await self.flush()
+            except Exception:
+                # The edge of one trigger's status: what is wrong with it must not stop the others.
+                _LOG.exception("a status was not written")
 
     async def _write(self, waiting: _Waiting, view: TriggerView) -> None:
         record, status = waiting.record, _carried_over(waiting.status, view.status)

@@ -13,6 +13,7 @@ It may be repeated, interrupted or run by two replicas at any point.
 """
 
 import logging
+from datetime import timedelta
 
 from msgspec.structs import replace
 
@@ -34,6 +35,7 @@ from drifttrigger.core.decide import template_refused
 from drifttrigger.core.manual import decide_manual, hold_of
 from drifttrigger.core.rules import Rules
 from drifttrigger.core.status import meaning
+from drifttrigger.core.times import format_instant, parse_instant
 from drifttrigger.runtime import faults
 from drifttrigger.runtime.announce import Announcer
 from drifttrigger.runtime.budget import Priority, WriteBudget
@@ -50,6 +52,8 @@ from drifttrigger.sources.base import Source
 
 _LOG = logging.getLogger(__name__)
 _DECIDE_AGAIN = 5
+_UNFINISHED_SECONDS = 5.0
+_CLOCK_AHEAD = timedelta(minutes=10)
 
 
 class Detection:
@@ -149,7 +153,7 @@ class Detection:
             return await self._reload(record)
         except NotFoundError:
             return await self._reload(record)
-        except TransientError as error:
+        except (TransientError, ForbiddenError) as error:
             _LOG.warning("will be tried again: %s", error, extra=_extra(view))
             return self._back_off(record)
         except DriftTriggerError:
@@ -164,15 +168,17 @@ class Detection:
 
     async def _look(self, record: Record) -> None:
         """Do what is due, the unfinished first."""
-        if record.view.is_deleting and record.view.status.pending is None:
-            return
+        await self._mend_clock(record)
         if not record.is_adopted:
             await self._adopt(record)
         if record.view.status.pending is not None:
             await self._carry_out(record)
-        if record.must_release and record.view.status.active:
-            await self._release(record)
-        record.must_release = False
+        if record.view.is_deleting:
+            return
+        if record.must_release:
+            record.must_release = False
+            if record.view.status.active:
+                await self._release(record)
         rules = record.view.rules
         if rules is None:
             await self._say_unusable(record)
@@ -186,23 +192,33 @@ class Detection:
             if record.view.status.pending is not None:
                 faults.point("intent-written")
                 await self._carry_out(record)
-        if record.must_clean and not record.view.is_deleting:
-            record.must_clean = await clean_history(self._kube, record.view)
+        if record.must_clean:
+            await self._clean(record)
+
+    async def _clean(self, record: Record) -> None:
+        record.must_clean = False
+        try:
+            is_more_left = await clean_history(self._kube, record.view)
+        except DriftTriggerError as error:
+            _LOG.warning("the history was not cleaned: %s", error, extra=_extra(record.view))
+            is_more_left = True
+        record.must_clean = record.must_clean or is_more_left
 
     def _next_look(self, record: Record) -> float | None:
-        rules = record.view.rules
-        if record.view.is_deleting or rules is None or rules.suspend:
+        """Return the monotonic time of the next pass: a tick, a retry, or unfinished business."""
+        if record.view.is_deleting:
             return None
-        now = self._clock.now()
-        waits = []
-        following = rules.schedule.following(now)
-        if following is not None:
-            waits.append((following - now).total_seconds())
-        monotonic = self._clock.monotonic()
-        if record.retry is not None:
-            waits.append(record.retry.at - monotonic)
-        elif record.wants_probe() or record.due_tick(rules, now) is not None:
-            waits.append(0.0)
+        waits = [_UNFINISHED_SECONDS] if record.must_release or record.must_clean else []
+        rules = record.view.rules
+        monotonic, now = self._clock.monotonic(), self._clock.now()
+        if rules is not None and not rules.suspend:
+            following = rules.schedule.following(now)
+            if record.retry is not None:
+                waits.append(max(0.0, record.retry.at - monotonic))
+            elif record.wants_probe() or record.due_tick(rules, now) is not None:
+                waits.append(0.0)
+            if following is not None and not (record.retry and record.retry.is_patient):
+                waits.append((following - now).total_seconds())
         return monotonic + max(0.0, min(waits)) if waits else None
 
     def _back_off(self, record: Record) -> float:
@@ -229,6 +245,21 @@ class Detection:
         if record.write_backoff > _DECIDE_AGAIN:
             return self._back_off(record)
         return self._clock.monotonic()
+
+    async def _mend_clock(self, record: Record) -> None:
+        """Take back a lastTick from the future: a clock was ahead, and has been put right."""
+        now = self._clock.now()
+        record.last_tick = min(record.last_tick, format_instant(now + _CLOCK_AHEAD))
+        view = record.view
+        if not view.status.last_tick or parse_instant(view.status.last_tick) <= now + _CLOCK_AHEAD:
+            return
+        record.last_tick = ""
+        fresh = await record.reload(self._intents, self._clock)
+        view = record.view
+        _LOG.warning("lastTick lies in the future and is set to now", extra=_extra(view))
+        status = replace(view.status, last_tick=format_instant(now))
+        await self._budget.take(Priority.INTENT)
+        record.view = await self._intents.commit(view, status, fresh=fresh)
 
     # Unfinished business.
 
@@ -269,6 +300,9 @@ class Detection:
         except (TransientError, ForbiddenError) as error:
             await self._say_cannot_record(record, Reason.CANNOT_RECORD, str(error))
             raise TransientError(str(error)) from error
+        ready = conditions.find(record.view.status.conditions, ConditionType.READY)
+        if ready is not None and ready.reason in (Reason.CANNOT_RECORD, Reason.NAME_TAKEN):
+            record.must_probe = True  # asked at once, so that Ready tells how things stand
         if pending is not None and any(a.name == pending.name for a in record.view.status.active):
             self._announcer.retraining_created(record.view, pending)
 
@@ -280,10 +314,14 @@ class Detection:
         starts = rules is not None and rules.concurrency is ConcurrencyPolicy.ALLOW
         await self._budget.take(Priority.INTENT)
         view = record.view
-        record.view, ended = await self._intents.release(
+        found = await self._intents.release(
             view, record.base(view), now=self._clock.now(), fresh=fresh, starts=starts
         )
-        for retraining in ended:
+        record.view = found.view
+        record.must_release = record.must_release or found.waits
+        for name in found.vanished:
+            self._announcer.vanished(record.view, name)
+        for retraining in found.ended:
             self._metrics.retraining_ended(retraining)
             self._announcer.released(record.view, retraining)
 
@@ -293,7 +331,7 @@ class Detection:
         view, now = record.view, self._clock.now()
         hold = hold_of(view.hold, now=now)
         if hold is not None and not hold.is_readable and record.hold_warned != view.hold:
-            record.hold_warned = view.hold or ""
+            record.hold_warned = view.hold
             self._announcer.hold_unreadable(view, hold)
         if view.trigger_now is None or view.is_deleting:
             return
@@ -374,6 +412,7 @@ class Detection:
         view = record.view
         status = replace(record.base(view), conditions=changed, observed_generation=view.generation)
         if meaning(status) == meaning(view.status):
+            self.deferred.forget(view.key)
             return
         if not self._budget.take_now():
             self.deferred.put(record, view, status, priority)

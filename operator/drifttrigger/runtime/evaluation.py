@@ -82,7 +82,8 @@ class Evaluation:
             record.retry = None
             return
         retry = record.retry
-        if retry is not None and retry.tick == tick and self._clock.monotonic() < retry.at:
+        waits = retry is not None and self._clock.monotonic() < retry.at
+        if retry is not None and waits and (retry.is_patient or retry.tick == tick):
             return
         observation = await self._ask(record, rules, tick, now)
         fresh = Freshness(self._clock)
@@ -164,6 +165,8 @@ class Evaluation:
         self, record: Record, rules: Rules, decided: Decided, fresh: Freshness
     ) -> None:
         view, status = decided.view, decided.status
+        if meaning(status) == meaning(view.status):
+            self._deferred.forget(view.key)  # what waits there is no longer so
         if meaning(status) != meaning(view.status):
             if _is_urgent(view.status, status):
                 await self._budget.take(Priority.INTENT)
@@ -221,10 +224,17 @@ def _shown(decision: Decision, record: Record) -> Decision:
 
 def _is_urgent(old: DriftTriggerStatus, new: DriftTriggerStatus) -> bool:
     """Whether a decision rests on what changed; all else is for people, and may wait its turn."""
-    return (old.pending, old.window, old.episodes, old.retrainings, old.last_retraining) != (
-        new.pending,
-        new.window,
-        new.episodes,
-        new.retrainings,
-        new.last_retraining,
-    ) or is_drifted(old) != is_drifted(new)
+    return _decisive(old) != _decisive(new)
+
+
+def _decisive(status: DriftTriggerStatus) -> tuple[object, ...]:
+    episode = status.episode
+    return (
+        status.pending,
+        status.window,
+        status.episodes,
+        status.retrainings,
+        status.last_retraining,
+        is_drifted(status),
+        episode.attempts if episode is not None else 0,
+    )

@@ -37,6 +37,8 @@ from drifttrigger.targets.base import Launcher
 
 _LOG = logging.getLogger(__name__)
 _REHEARSAL_SEQUENCE = 999_999
+NOT_CREATED = "the Job was refused when it was to start: "
+"""Begins the message of a refusal that only an edit takes back: a dry run had not seen it."""
 _RECHECK_REFUSED_SECONDS = 300.0
 _RECHECK_UNKNOWN_SECONDS = 60.0
 
@@ -71,7 +73,9 @@ class Execution:
         self._budget = budget
         self._announcer = announcer
         self._intents = Intents(kube, clock)
-        self._realisation = Realisation(kube, launcher, clock, gate=gate, budget=budget)
+        self._realisation = Realisation(
+            kube, launcher, clock, gate=gate, budget=budget, on_refused=self._refused
+        )
         self._failures: dict[Key, int] = {}
         self._bound: dict[Key, tuple[str | None, ...]] = {}
         self._checked: dict[Key, tuple[str, int]] = {}
@@ -102,8 +106,10 @@ class Execution:
         if self._checked.get(view.key) != (view.uid, view.generation) and not view.is_deleting:
             self.templates.wake(view.key)
 
-    def on_trigger_gone(self, key: Key) -> None:
+    def on_trigger_gone(self, key: Key, uid: str) -> None:
         """Forget a deleted trigger."""
+        if self._bound.get(key, (uid,))[0] != uid:
+            return  # another one has the name already
         self._bound.pop(key, None)
         self._checked.pop(key, None)
         self.templates.drop(key)
@@ -113,10 +119,12 @@ class Execution:
     async def _pass(self, key: Key) -> float | None:
         try:
             step = await self._realisation.run(key)
+            self._failures.pop(key, None)
+            await self._tell(step)
         except (ConflictError, NotFoundError) as error:
             _LOG.debug("looked at again: %s", error, extra={"namespace": key[0], "object": key[1]})
             return self._back_off(key, first_seconds=0.05)
-        except TransientError as error:
+        except (TransientError, ForbiddenError) as error:
             _LOG.warning(
                 "will be tried again: %s", error, extra={"namespace": key[0], "object": key[1]}
             )
@@ -128,8 +136,6 @@ class Execution:
                 extra={"namespace": key[0], "object": key[1]},
             )
             return self._back_off(key, first_seconds=2.0)
-        self._failures.pop(key, None)
-        await self._tell(step)
         if step.look_again_in_seconds is None:
             return None
         return self._clock.monotonic() + step.look_again_in_seconds
@@ -146,12 +152,18 @@ class Execution:
             self._announcer.retraining(step.view, step.trigger)
         if step.stray_deleted:
             self._announcer.stray(step.view, step.stray_deleted)
-        if step.refused and step.trigger is not None:
-            same = step.view.spec.trigger_ref
-            if (same.uid, same.generation) == (step.trigger.uid, step.trigger.generation):
-                key = step.trigger.key
-                self._checked[key] = (step.trigger.uid, step.trigger.generation)
-                await self._say_template(key, same.uid, Reason.JOB_NOT_CREATED, step.refused)
+
+    async def _refused(self, view: RetrainingView, why: str) -> None:
+        """Say on the trigger that the API server refuses its Job, before the Retraining ends so.
+
+        Raises:
+            DriftTriggerError: It can't be said now; the Retraining is looked at again.
+        """
+        ref = view.spec.trigger_ref
+        key = (view.namespace, ref.name)
+        self._checked[key] = (ref.uid, ref.generation)
+        message = f"{NOT_CREATED}{why}"
+        await self._say_template(key, ref.uid, ref.generation, Reason.REFUSED, message)
 
     # Templates.
 
@@ -163,14 +175,14 @@ class Execution:
             known = find(view.status.conditions, ConditionType.TEMPLATE_VALID)
             current = known is not None and known.observed_generation == view.generation
             self._checked[key] = (view.uid, view.generation)
-            sticky = known is not None and known.reason == Reason.JOB_NOT_CREATED
+            sticky = known is not None and known.message.startswith(NOT_CREATED)
             if current and known is not None and (known.status == "True" or sticky):
                 return None
             if view.rules is None:
                 return None  # detection says SpecInvalid; the edit brings us back
             template = (live.get("spec") or {}).get("jobTemplate")
             reason, message = await self._rehearse(view, view.rules, template)
-            await self._say_template(key, view.uid, reason, message)
+            await self._say_template(key, view.uid, view.generation, reason, message)
         except NotFoundError:
             return None
         except DriftTriggerError as error:
@@ -180,7 +192,13 @@ class Execution:
                 extra={"namespace": key[0], "object": key[1]},
             )
             return self._clock.monotonic() + 10.0 * (0.75 + 0.5 * self._clock.jitter())
-        self._failures.pop(key, None)
+        except Exception:
+            # The edge of one trigger's work: a defect met here must not stop the others.
+            _LOG.exception(
+                "the check of a Job template failed",
+                extra={"namespace": key[0], "object": key[1]},
+            )
+            return self._clock.monotonic() + _RECHECK_UNKNOWN_SECONDS
         if reason is Reason.VALID:
             return None
         refused = reason is Reason.REFUSED
@@ -201,13 +219,15 @@ class Execution:
             return Reason.REFUSED, str(error)
         return Reason.VALID, SENTENCES[Reason.VALID]
 
-    async def _say_template(self, key: Key, uid: str, reason: Reason, message: str) -> None:
-        """Write the condition TemplateValid on T as it is now."""
+    async def _say_template(
+        self, key: Key, uid: str, generation: int, reason: Reason, message: str
+    ) -> None:
+        """Write the condition TemplateValid on T, if it is of the generation that was judged."""
         states = {Reason.VALID: "True", Reason.UNKNOWN: "Unknown"}
         for _ in range(5):
             fresh = Freshness(self._clock)
             view = await self._intents.read(key)
-            if view is None or view.uid != uid:
+            if view is None or (view.uid, view.generation) != (uid, generation):
                 return
             condition = Condition(
                 type=ConditionType.TEMPLATE_VALID,
@@ -222,7 +242,8 @@ class Execution:
                 changed, ConditionType.TEMPLATE_VALID
             ):
                 return
-            await self._budget.take(Priority.SPEC_ERROR)
+            refused = reason is Reason.REFUSED
+            await self._budget.take(Priority.SPEC_ERROR if refused else Priority.OUTCOME)
             try:
                 await self._intents.commit(
                     view, replace(view.status, conditions=changed), fresh=fresh

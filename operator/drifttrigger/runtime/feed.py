@@ -16,6 +16,7 @@ import kopf
 import msgspec
 from kubernetes.aio import client
 
+from drifttrigger.api.errors import NotFoundError
 from drifttrigger.api.v1alpha1 import GROUP, LABEL_ACTIVE, LABEL_RETRAINING, VERSION
 from drifttrigger.clients.clock import Clock
 from drifttrigger.clients.kube import DRIFT_TRIGGERS, RETRAININGS, KubernetesApi, Resource
@@ -115,8 +116,9 @@ class Feed:
         if self._execution is not None and not gone:
             self._execution.on_retraining(view)
 
-    def on_job(self, body: Json) -> None:
-        """Take an event of one of our Jobs."""
+    def on_job(self, body: Json, *, gone: bool) -> None:
+        """Take an event of one of our Jobs, its end included."""
+        del gone
         self.heard_at = self._clock.monotonic()
         metadata = body["metadata"]
         name = (metadata.get("labels") or {}).get(LABEL_RETRAINING)
@@ -129,7 +131,7 @@ class Feed:
         if self._detection is not None:
             self._detection.on_trigger_gone(key, uid)
         if self._execution is not None:
-            self._execution.on_trigger_gone(key)
+            self._execution.on_trigger_gone(key, uid)
             for retraining, (_, trigger) in self._retrainings.items():
                 if (retraining[0], trigger) == key:
                     self._execution.work.wake(retraining)
@@ -165,16 +167,11 @@ class Feed:
 
         def handle(function: Callable[..., None]) -> Callable[..., None]:
             def handler(event: Any, **_: Any) -> None:
-                try:
-                    function(dict(event["object"]), event["type"] == "DELETED")
-                except Exception:
-                    # The edge of one object's event: a defect here must not end the watching.
-                    _LOG.exception("an event could not be taken")
+                self.take(function, dict(event["object"]), gone=event["type"] == "DELETED")
 
             return handler
 
-        triggers = handle(lambda body, gone: self.on_trigger(body, gone=gone))
-        retrainings = handle(lambda body, gone: self.on_retraining(body, gone=gone))
+        triggers, retrainings = handle(self.on_trigger), handle(self.on_retraining)
         kopf.on.event(GROUP, VERSION, DRIFT_TRIGGERS.plural, registry=registry, id="trigger")(
             triggers
         )
@@ -182,7 +179,7 @@ class Feed:
             retrainings
         )
         if self._execution is not None:
-            jobs = handle(lambda body, _gone: self.on_job(body))
+            jobs = handle(self.on_job)
             kopf.on.event("batch", "v1", "jobs", registry=registry, id="job")(jobs)
         return registry
 
@@ -190,28 +187,51 @@ class Feed:
 
     async def resync(self) -> None:
         """Compare what is known with what the API server lists."""
+        known = dict(self.triggers)
         triggers = await self._listed(DRIFT_TRIGGERS)
-        for key, uid in list(self.triggers.items()):
-            if triggers.get(key) != uid:
-                self._trigger_gone(key, uid)
+        for key, uid in known.items():
+            if triggers.get(key) != uid and self.triggers.get(key) == uid:
+                await self._look_for_trigger(key, uid)
         for key, uid in triggers.items():
             if self.triggers.get(key) != uid:
-                self.on_trigger(await self._kube.get(DRIFT_TRIGGERS, *key), gone=False)
+                await self._look_for_trigger(key, "")
+        active = dict(self._retrainings)
         retrainings = await self._listed(RETRAININGS, labels=f"{LABEL_ACTIVE}=true")
-        for key, (uid, trigger) in list(self._retrainings.items()):
-            if retrainings.get(key) != uid:
+        for key, (uid, trigger) in active.items():
+            if retrainings.get(key) != uid and self._retrainings.get(key) == (uid, trigger):
                 del self._retrainings[key]
                 if self._detection is not None:
-                    self._detection.on_retraining(
-                        (key[0], trigger), is_ended=True, is_deferred=False
-                    )
+                    owner = (key[0], trigger)
+                    self._detection.on_retraining(owner, is_ended=True, is_deferred=False)
         for key, uid in retrainings.items():
             if self._retrainings.get(key, ("", ""))[0] != uid:
-                self.on_retraining(await self._kube.get(RETRAININGS, *key), gone=False)
+                await self._look_for_retraining(key)
             elif self._execution is not None:
                 self._execution.work.wake(key)  # the end of its Job may have been missed
         self.is_synced = True
         self.heard_at = self._clock.monotonic()
+
+    async def _look_for_trigger(self, key: Key, uid: str) -> None:
+        """Read a trigger that one of us does not know of; only a live read says that it is gone."""
+        try:
+            self.take(self.on_trigger, await self._kube.get(DRIFT_TRIGGERS, *key), gone=False)
+        except NotFoundError:
+            if uid:
+                self._trigger_gone(key, uid)
+
+    async def _look_for_retraining(self, key: Key) -> None:
+        try:
+            self.take(self.on_retraining, await self._kube.get(RETRAININGS, *key), gone=False)
+        except NotFoundError:
+            return  # it ended between the list and now, and the watch told
+
+    def take(self, function: Callable[..., None], body: Json, *, gone: bool) -> None:
+        """Take one object; what is wrong with it stays its own trouble."""
+        try:
+            function(body, gone=gone)
+        except Exception:
+            # The edge of one object's event: a defect here must not end the watching.
+            _LOG.exception("an event could not be taken")
 
     async def _listed(self, resource: Resource, *, labels: str = "") -> dict[Key, str]:
         found: dict[Key, str] = {}

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from drifttrigger.api.errors import ConflictError, NotFoundError
+from drifttrigger.api.reasons import Reason
 from drifttrigger.api.v1alpha1 import LABEL_ACTIVE, LABEL_TRIGGER
 from drifttrigger.clients.kube import DRIFT_TRIGGERS, RETRAININGS, KubeApi, KubernetesApi
 from drifttrigger.core.times import parse_instant
@@ -31,15 +32,19 @@ ORPHANS_KEPT = timedelta(days=30)
 def surplus(view: TriggerView, found: Iterable[RetrainingView]) -> list[RetrainingView]:
     """Choose what is beyond the limits of a trigger (pure).
 
-    A final `Succeeded=True` counts against the successful limit, any other against the failed one.
+    A final `Succeeded=True` counts against the successful limit, any other against the failed one;
+    Superseded ones started nothing: they take no place of the others, and as many are kept.
     """
     kept = {entry.name for entry in view.status.active}
     kept |= {view.status.pending.name} if view.status.pending is not None else set()
     finished = [r for r in found if r.is_final and r.name not in kept and not r.is_deleting]
+    superseded = [r for r in finished if r.reason is Reason.SUPERSEDED]
+    finished = [r for r in finished if r.reason is not Reason.SUPERSEDED]
     finished.sort(key=lambda r: (r.ended_at, r.name), reverse=True)
     good = [r for r in finished if r.succeeded is not None and r.succeeded.status == "True"]
     bad = [r for r in finished if r.succeeded is not None and r.succeeded.status == "False"]
     beyond = good[view.successful_history_limit :] + bad[view.failed_history_limit :]
+    beyond += superseded[view.failed_history_limit :]
     return sorted(beyond, key=lambda r: r.ended_at)
 
 
@@ -99,10 +104,20 @@ async def clean_orphans(
     return removed
 
 
+async def _exists(kube: KubernetesApi, namespace: str, trigger: str) -> bool:
+    try:
+        await kube.get(DRIFT_TRIGGERS, namespace, trigger)
+    except NotFoundError:
+        return False
+    return True
+
+
 async def _remove_orphan(kube: KubernetesApi, metadata: dict[str, Any], now: datetime) -> bool:
     namespace, name = metadata["namespace"], metadata["name"]
     try:
         found = decode_retraining(await kube.get(RETRAININGS, namespace, name))
+        if await _exists(kube, namespace, found.trigger):
+            return False
         if not found.is_final or now - found.ended_at < ORPHANS_KEPT:
             return False
         preconditions = {"uid": found.uid, "resourceVersion": found.resource_version}

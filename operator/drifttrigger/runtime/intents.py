@@ -45,6 +45,7 @@ from drifttrigger.api.v1alpha1 import (
 )
 from drifttrigger.clients.clock import Clock
 from drifttrigger.clients.kube import DRIFT_TRIGGERS, JOBS, RETRAININGS, KubeApi
+from drifttrigger.core.conditions import restated
 from drifttrigger.core.episode import released
 from drifttrigger.core.manual import recorded_as_done
 from drifttrigger.core.naming import sequence_of
@@ -65,6 +66,22 @@ Json = dict[str, Any]
 
 class NameTaken(DriftTriggerError):  # noqa: N818 - the name is the reason
     """An object that is not this trigger's has the name of its next Retraining."""
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True):
+    """What a release found.
+
+    Attributes:
+        view: T after the write.
+        ended: Retrainings that had ended.
+        vanished: Names of those that are gone, and their Jobs too.
+        waits: One is gone whose Job is still there: no event will tell of that Job's end.
+    """
+
+    view: TriggerView
+    ended: list[RetrainingView] = []
+    vanished: list[str] = []
+    waits: bool = False
 
 
 class Intents:
@@ -155,6 +172,9 @@ class Intents:
         """Bind the Retraining: from here on it has the right to run."""
         entry = Active(name=pending.name, uid=uid, time=pending.evidence.time)
         status = replace(view.status, pending=None, active=(*view.status.active, entry))
+        if view.rules is not None:
+            conditions = restated(view.rules, status, now=self._clock.now())
+            status = replace(status, conditions=conditions)
         written = await self.commit(view, status, fresh=fresh)
         faults.point("confirmed")
         return written
@@ -192,7 +212,7 @@ class Intents:
         now: datetime,
         fresh: Freshness,
         starts: bool = False,
-    ) -> tuple[TriggerView, list[RetrainingView]]:
+    ) -> Released:
         """Take ended Retrainings out of active.
 
         Args:
@@ -203,9 +223,10 @@ class Intents:
             starts: Also note which ones have their Job (concurrencyPolicy Allow).
 
         Returns:
-            T after the write, and the ended Retrainings.
+            T after the write, the ended Retrainings, those that vanished, and whether one did whose
+            Job is still there.
         """
-        status, ended = base, []
+        status, ended, vanished, waits = base, [], [], False
         for entry in view.status.active:
             found = await self._retraining(view.namespace, entry.name)
             if found is not None and found.uid == entry.uid:
@@ -222,13 +243,19 @@ class Intents:
                     status = _started(status, entry)
                 continue
             if await self._job_lives(view.namespace, entry):
+                waits = True
                 continue
+            vanished.append(entry.name)
             status = released(
                 status, entry, result=RetrainingResult.JOB_DELETED, episode=0, completed_at=now
             )
         if meaning(status) == meaning(view.status):
-            return view, []
-        return await self.commit(view, status, fresh=fresh), ended
+            return Released(view=view, waits=waits)
+        if view.rules is not None:
+            conditions = restated(view.rules, status, now=now)
+            status = replace(status, conditions=conditions)
+        written = await self.commit(view, status, fresh=fresh)
+        return Released(view=written, ended=ended, vanished=vanished, waits=waits)
 
     async def _retraining(self, namespace: str, name: str) -> RetrainingView | None:
         try:
@@ -275,6 +302,8 @@ def without_intent(status: DriftTriggerStatus) -> DriftTriggerStatus:
 def adopted(view: TriggerView, found: list[RetrainingView]) -> DriftTriggerStatus:
     """Fold the Retrainings of the trigger's name into a status without history (pure)."""
     status = view.status
+    # What another trigger of this name owns goes with it: garbage collection is on its way.
+    found = [r for r in found if r.owner_uid in ("", view.uid)]
     known = {entry.uid for entry in status.active}
     unfinished = sorted(
         (r for r in found if not r.is_final and r.uid not in known), key=lambda r: r.created_at

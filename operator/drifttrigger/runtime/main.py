@@ -32,6 +32,8 @@ from drifttrigger.targets.job import JobLauncher
 
 _LOG = logging.getLogger(__name__)
 _STUCK_SECONDS = 120.0
+_BEAT_SECONDS = 5.0
+_JUMP_SECONDS = 1.0
 _WATCH_SECONDS = 10.0
 _ORPHANS_SECONDS = 6 * 3600.0
 
@@ -75,6 +77,7 @@ class Operator:
         self.feed = Feed(
             kube, self.clock, settings, detection=self.detection, execution=self.execution
         )
+        self._beat_at = self.clock.monotonic()
         self._register_metrics()
 
     def _register_metrics(self) -> None:
@@ -83,6 +86,11 @@ class Operator:
             "watch_age_seconds": (
                 "Seconds since a watch or a resync was last heard.",
                 lambda: self.clock.monotonic() - self.feed.heard_at,
+            ),
+            "work_lateness_seconds": ("How long the most overdue work has waited.", self.late),
+            "events_dropped": (
+                "Events that were not recorded because too many came at once.",
+                lambda: float(self.announcer.events_dropped),
             ),
         }
         if detection is not None:
@@ -98,12 +106,28 @@ class Operator:
         self.metrics.registry.register(ProcessCollector(lambda: self.kube.requests, gauges))
 
     def stuck(self) -> str:
-        """Say whether the work has stopped making progress."""
-        for work in self._worklists():
-            late = work.lateness_seconds()
-            if late > _STUCK_SECONDS:
-                return f"work has been waiting for {late:.0f} s"
-        return ""
+        """Say whether the loop has stopped turning; a backlog is no reason to be restarted."""
+        age = self.clock.monotonic() - self._beat_at
+        return f"the loop has not turned for {age:.0f} s" if age > _STUCK_SECONDS else ""
+
+    def late(self) -> float:
+        """Return how long the most overdue work has waited, seconds."""
+        return max((work.lateness_seconds() for work in self._worklists()), default=0.0)
+
+    async def _watch_clock(self) -> None:
+        """Prove that the loop turns, and look at every trigger anew when the clock was set."""
+        offset = self._offset()
+        while True:
+            await asyncio.sleep(_BEAT_SECONDS)
+            self._beat_at = self.clock.monotonic()
+            if abs(self._offset() - offset) > _JUMP_SECONDS and self.detection is not None:
+                _LOG.warning("the clock jumped by %.1f s", self._offset() - offset)
+                for key in list(self.detection.records):
+                    self.detection.work.wake(key)
+            offset = self._offset()
+
+    def _offset(self) -> float:
+        return self.clock.now().timestamp() - self.clock.monotonic()
 
     def unready(self) -> str:
         """Say why this process is not ready."""
@@ -131,6 +155,7 @@ class Operator:
             "watch": self.feed.watch(stop_watching, started=lambda: _stop_on_signals(stop)),
             "resync": self._resync(),
             "events": self.announcer.run(),
+            "clock": self._watch_clock(),
         }
         if self.detection is not None:
             parts["deferred writes"] = self.detection.deferred.run()
@@ -154,7 +179,8 @@ class Operator:
                 removed = await clean_orphans(
                     self.kube, self.settings.namespaces, self.feed.triggers, now=self.clock.now()
                 )
-            except DriftTriggerError as error:
+            except Exception as error:
+                # A chore: whatever is wrong, it is tried again in some hours.
                 _LOG.warning("Retrainings without a trigger were not looked for: %s", error)
                 continue
             if removed:
@@ -168,6 +194,9 @@ class Operator:
                 _LOG.warning("the resync will be tried again: %s", error)
                 await asyncio.sleep(1)
                 continue
+            except Exception:
+                # Nothing rests on a resync alone: better late than the end of everything.
+                _LOG.exception("the resync failed")
             await asyncio.sleep(self.settings.resync_seconds * (0.75 + 0.5 * self.clock.jitter()))
 
 

@@ -124,7 +124,8 @@ class TriggerCollector(Collector):
         for key, record in list(self._records()):
             names = list(key)
             observation, rules = record.observation, record.view.rules
-            if observation is not None and observation.score is not None:
+            is_score = observation is not None and observation.outcome is Outcome.SCORE
+            if observation is not None and is_score and observation.score is not None:
                 score.add_metric(names, observation.score)
             if rules is not None:
                 threshold.add_metric(names, rules.threshold)
@@ -158,7 +159,7 @@ class ProcessCollector(Collector):
             "Requests to the API server.",
             labels=["verb", "resource", "code"],
         )
-        for labels, number in self._requests().items():
+        for labels, number in list(self._requests().items()):
             requests.add_metric(list(labels), number)
         yield requests
         for name, (text, read) in self._gauges.items():

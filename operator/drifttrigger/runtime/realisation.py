@@ -14,6 +14,8 @@ that is not its Retraining's target is a stray and is deleted by uid. Nothing el
 Job.
 """
 
+import logging
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
@@ -46,9 +48,12 @@ from drifttrigger.runtime.intents import Intents
 from drifttrigger.runtime.views import Key, RetrainingView, TriggerView, decode_retraining
 from drifttrigger.targets.base import Launcher, Running
 
+_LOG = logging.getLogger(__name__)
 REFUSALS_RETRIED = timedelta(hours=1)
 RETRY_SECONDS = 5.0
 NOTE_SECONDS = 2.0
+_CROWD_SECONDS = 30.0
+_QUOTA_SECONDS = 30.0
 HOLD_SECONDS = 60.0
 NAMESPACE_SECONDS = 60.0
 START_RATE = "StartRate: this process has started as many Jobs as it may in a minute"
@@ -77,7 +82,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         view: The Retraining after the pass; None when it is gone.
         trigger: The trigger as it was read; None when it is gone.
         changed: Whether Succeeded changed (an Event, a log and an audit line are due).
-        refused: The API server's words, when it refused the Job for good.
         stray_deleted: Name of a stray Job that was deleted.
         look_again_in_seconds: When to pass again without an event; None for never.
     """
@@ -85,7 +89,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     view: RetrainingView | None = None
     trigger: TriggerView | None = None
     changed: bool = False
-    refused: str = ""
     stray_deleted: str = ""
     look_again_in_seconds: float | None = None
 
@@ -163,6 +166,7 @@ class Realisation:
         clock: The clock.
         gate: The start rate.
         budget: API writes: what starts or ends a Retraining never waits, the rest does.
+        on_refused: Told that the API server refuses a Job for good, with its words.
     """
 
     def __init__(
@@ -173,8 +177,10 @@ class Realisation:
         *,
         gate: StartGate,
         budget: WriteBudget,
+        on_refused: Callable[[RetrainingView, str], Awaitable[None]],
     ) -> None:
         self._kube = kube
+        self._on_refused = on_refused
         self._budget = budget
         self._launcher = launcher
         self._clock = clock
@@ -227,9 +233,10 @@ class Realisation:
             wait = self._gate.wait_seconds(view.key)
             if wait > 0:
                 step = await self._note(at, Reason.DEFERRED, START_RATE)
-                again = min(wait, step.look_again_in_seconds or wait)
+                again = min(wait, _CROWD_SECONDS if step.look_again_in_seconds else wait)
                 return msgspec.structs.replace(step, look_again_in_seconds=again)
-            status = msgspec.structs.replace(view.status, start_time=format_instant(at.now))
+            start = view.status.start_time or format_instant(at.now)
+            status = msgspec.structs.replace(view.status, start_time=start)
             status = _with_reason(status, Reason.STARTING, SENTENCES[Reason.STARTING], now=at.now)
             await self._budget.take(Priority.INTENT)
             view = await self._patch(view, status, fresh=at.fresh)
@@ -254,26 +261,29 @@ class Realisation:
             return at.step(look_again_in_seconds=NAMESPACE_SECONDS)
         except UnknownOutcome:
             return at.step(look_again_in_seconds=1.0)
-        except (TransientError, QuotaExceeded) as error:
-            return await self._retry(at, str(error))
+        except QuotaExceeded as error:
+            # Surely not created: right to run, hold and start rate are looked at anew.
+            return await self._retry(at, str(error), Reason.PENDING, _QUOTA_SECONDS)
+        except TransientError as error:
+            return await self._retry(at, str(error), Reason.STARTING, RETRY_SECONDS * 2)
         except (PermanentError, ForbiddenError) as error:
             return await self._refuse(at, str(error))
         self._gate.started(view.key)
         faults.point("job-created")
         return await self._record_target(at, job)
 
-    async def _retry(self, at: Pass, why: str) -> Step:
+    async def _retry(self, at: Pass, why: str, reason: Reason, seconds: float) -> Step:
         """Keep a Retraining that is refused for now; give up after an hour."""
         start = at.view.status.start_time
         if start and at.now - parse_instant(start) >= REFUSALS_RETRIED:
             return await self._end(at, Reason.JOB_NOT_CREATED, why)
-        step = await self._note(at, Reason.STARTING, why)
-        return msgspec.structs.replace(step, look_again_in_seconds=RETRY_SECONDS * 2)
+        step = await self._note(at, reason, why)
+        return msgspec.structs.replace(step, look_again_in_seconds=seconds)
 
     async def _refuse(self, at: Pass, why: str) -> Step:
-        """End a Retraining whose Job the API server refuses for good."""
-        step = await self._end(at, Reason.JOB_NOT_CREATED, why)
-        return msgspec.structs.replace(step, refused=clean(why))
+        """End a Retraining whose Job the API server refuses for good; its trigger is told first."""
+        await self._on_refused(at.view, clean(why))
+        return await self._end(at, Reason.JOB_NOT_CREATED, why)
 
     async def _record_target(self, at: Pass, job: Running) -> Step:
         """Write target.uid, once; from here on only its end matters."""
@@ -310,7 +320,11 @@ class Realisation:
             await self._launcher.discard(ours, view.namespace)
             stray = ours.target.name
         elif ours is not None and view.is_labelled_active:
-            await self._launcher.settle(view.spec, ours, view.namespace)
+            try:
+                await self._launcher.settle(view.spec, ours, view.namespace)
+            except (PermanentError, ForbiddenError) as error:
+                # The outcome is recorded; that the Job is not cleaned up must not keep it active.
+                _LOG.warning("the Job's TTL can't be set: %s", error, extra={"object": view.name})
         if view.is_labelled_active:
             # On this very object: a wrong uid is not refused, a stale resourceVersion is, and one
             # of the same name that was made since must keep its label.

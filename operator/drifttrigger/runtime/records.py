@@ -10,10 +10,10 @@ import msgspec
 from msgspec.structs import replace
 
 from drifttrigger.api.errors import ConflictError
-from drifttrigger.api.reasons import Reason
+from drifttrigger.api.reasons import ConditionType, Reason
 from drifttrigger.api.v1alpha1 import DriftTriggerStatus, LastEvaluation
 from drifttrigger.clients.clock import Clock
-from drifttrigger.core.conditions import Health
+from drifttrigger.core.conditions import Health, find
 from drifttrigger.core.observation import Observation
 from drifttrigger.core.rules import Rules
 from drifttrigger.core.times import format_instant, format_precise, parse_instant
@@ -33,11 +33,13 @@ class Retry(msgspec.Struct, frozen=True):
         tick: The same evaluation time; None for a probe.
         count: Failures so far.
         at: Monotonic time of the next ask.
+        is_patient: Not even a new tick is asked before: only an edit can help, or the server said.
     """
 
     tick: datetime | None
     count: int
     at: float
+    is_patient: bool = False
 
 
 class Record(msgspec.Struct):
@@ -70,7 +72,7 @@ class Record(msgspec.Struct):
     reason: Reason = Reason.NOT_YET_EVALUATED
     is_deferred: bool = False
     logged: tuple[str, ...] = ()
-    hold_warned: str = ""
+    hold_warned: str | None = None
     missed_ticks: int = 0
 
     def base(self, view: TriggerView) -> DriftTriggerStatus:
@@ -144,7 +146,15 @@ def first_record(view: TriggerView, now: datetime) -> Record:
         not_before=now if edited else view.created_at,
         # A status that was ever written was written after looking for Retrainings.
         is_adopted=bool(status.retrainings or status.observed_generation),
+        logged=told_of(view) if status.observed_generation else (),
     )
+
+
+def told_of(view: TriggerView) -> tuple[str, ...]:
+    """Return what people have been told who know these conditions: status and reason of each."""
+    kinds = (ConditionType.READY, ConditionType.DRIFTED)
+    known = (find(view.status.conditions, kind) for kind in kinds)
+    return tuple(part for c in known if c is not None for part in (c.status, c.reason))
 
 
 def next_retry(record: Record, observation: Observation, clock: Clock) -> Retry:
@@ -160,8 +170,9 @@ def next_retry(record: Record, observation: Observation, clock: Clock) -> Retry:
         seconds = NEEDS_EDIT_SECONDS
     if observation.retry_after_seconds is not None:
         seconds = max(seconds, min(observation.retry_after_seconds, NEEDS_EDIT_SECONDS))
-    seconds *= 0.75 + 0.5 * clock.jitter()
-    return Retry(tick, count, clock.monotonic() + seconds)
+    is_patient = observation.needs_edit or observation.retry_after_seconds is not None
+    seconds *= (1.0 if is_patient else 0.75) + 0.5 * clock.jitter()
+    return Retry(tick, count, clock.monotonic() + seconds, is_patient)
 
 
 def last_evaluation(observation: Observation, message: str, asked_at: datetime) -> LastEvaluation:

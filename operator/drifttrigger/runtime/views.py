@@ -77,6 +77,7 @@ class RetrainingView(msgspec.Struct, frozen=True, kw_only=True):
     is_deleting: bool
     is_labelled_active: bool
     trigger: str
+    owner_uid: str
     spec: RetrainingSpec
     status: RetrainingStatus
 
@@ -98,14 +99,22 @@ class RetrainingView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reason(self) -> Reason:
-        """The reason of Succeeded; Pending where nothing is recorded yet."""
+        """The reason of Succeeded; Pending where there is none, or another version's."""
         condition = self.succeeded
-        return Reason(condition.reason) if condition is not None else Reason.PENDING
+        known = condition is not None and condition.reason in set(Reason)
+        return Reason(condition.reason) if condition is not None and known else Reason.PENDING
 
     @property
     def result(self) -> RetrainingResult:
         """How it ended; only for a final one."""
-        return RetrainingResult(self.reason.value)
+        if self.reason.value in set(RetrainingResult):
+            return RetrainingResult(self.reason.value)
+        return RetrainingResult.COMPLETED if self.is_success else RetrainingResult.JOB_FAILED
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it ended well."""
+        return self.succeeded is not None and self.succeeded.status == "True"
 
     @property
     def ended_at(self) -> datetime:
@@ -136,6 +145,8 @@ def decode_trigger(body: Json) -> TriggerView:
         )
     except (SpecError, msgspec.ValidationError) as error:
         problem = str(error)
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = f"spec.jobTemplate: nested too deeply, or no JSON: {error}"
     annotations = metadata.get("annotations") or {}
     return TriggerView(
         namespace=namespace,
@@ -174,6 +185,7 @@ def decode_retraining(body: Json) -> RetrainingView:
         is_deleting="deletionTimestamp" in metadata,
         is_labelled_active=labels.get(LABEL_ACTIVE) == "true",
         trigger=labels.get(LABEL_TRIGGER) or spec.trigger_ref.name,
+        owner_uid=next((o.get("uid", "") for o in metadata.get("ownerReferences") or []), ""),
         spec=spec,
         status=_status(body.get("status"), RetrainingStatus),
     )
