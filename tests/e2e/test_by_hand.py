@@ -202,3 +202,32 @@ def test_a_foreign_job_of_the_name_is_never_touched(world: World) -> None:
     [job] = world.all("job")
     assert job["metadata"]["name"] == foreign
     assert "ownerReferences" not in job["metadata"]
+
+
+def test_a_retraining_deleted_by_hand_frees_its_trigger(world: World) -> None:
+    world.set("fraud", 0.35)
+    world.operator()
+    world.apply(world.trigger(cooldown="1s", podTemplate={"outcome": "hang"}))
+    [first] = world.wait_jobs(1)
+    world.wait(lambda: "target" in world.all("retraining")[0].get("status", {}), what="the target")
+    name = first["metadata"]["name"]
+    world.kubectl("delete", "retraining", name, "--namespace", world.namespace)
+    world.wait(
+        lambda: [j["metadata"]["name"] for j in world.all("job")] not in ([], [name]),
+        within_seconds=120,  # the garbage collector learns of a new kind every 30 s
+        what="the next attempt",
+    )
+    assert len(world.created_jobs()) == 2
+
+
+def test_a_hostile_template_is_its_own_triggers_trouble_alone(world: World) -> None:
+    world.set("good", 0.1)
+    operator = world.operator()
+    hostile = world.trigger("hostile")
+    pod = hostile["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    pod["containers"][0]["env"] = [{"name": {}}]
+    world.apply(hostile)
+    world.apply(world.trigger("good"))
+    world.wait_reason("hostile", "Ready", "JobRefused")
+    world.wait_reason("good", "Drifted", "BelowThreshold")
+    assert operator.process.poll() is None

@@ -115,9 +115,14 @@ def numbers(found: list[RetrainingView]) -> list[int]:
             id="failed ones have a limit of their own",
         ),
         pytest.param(
-            [retraining(1, RetrainingResult.DRY_RUN), retraining(2, RetrainingResult.SUPERSEDED)],
+            [retraining(1, RetrainingResult.JOB_DELETED), retraining(2, FAILED)],
             [1],
             id="whatever did not succeed counts as failed",
+        ),
+        pytest.param(
+            [retraining(1, FAILED), retraining(2, RetrainingResult.SUPERSEDED)],
+            [],
+            id="superseded ones take no place of the others",
         ),
         pytest.param([retraining(n) for n in range(1, 9)], [], id="unfinished ones never go"),
         pytest.param(
