@@ -95,6 +95,17 @@ async def test_a_crowd_of_intents_keeps_the_others_waiting_for_seconds_not_minut
     assert clock.monotonic() - 1000.0 == pytest.approx(10.1, abs=0.2)
 
 
+async def test_what_others_wait_to_hear_goes_first_but_keeps_to_the_budget(
+    clock: FakeClock,
+) -> None:
+    budget = WriteBudget(clock, per_second=10)
+    taken = 0
+    for _ in range(100):
+        clock.move(0.1)
+        taken += sum(budget.take_early() for _ in range(5))
+    assert 100 <= taken <= 130
+
+
 async def test_heartbeats_yield_to_whatever_waits(clock: FakeClock) -> None:
     budget = WriteBudget(clock, per_second=2)
     for _ in range(4):

@@ -105,12 +105,29 @@ def decide_manual(
             return None
         # One from the far future must not stand in the way of those that come before it.
         return _refused(status, min(when, format_precise(now)), text)
+    if obstacle := _obstacle(rules, status, hold):
+        return _refused(status, when, obstacle)
+    return _taken(rules, status, observation, asked_at=asked_at, uid=uid)
+
+
+def _obstacle(rules: Rules, status: DriftTriggerStatus, hold: Hold | None) -> str:
+    """Say what stands in the way of a request now; empty for nothing."""
     if status.pending is not None or status.active:
-        return _refused(status, when, "a retraining of this trigger has not ended")
+        return "a retraining of this trigger has not ended"
     if hold is not None:
-        return _refused(status, when, hold.text())
-    if template_refused(rules, status):
-        return _refused(status, when, "the API server refuses the Job template")
+        return hold.text()
+    return "the API server refuses the Job template" if template_refused(rules, status) else ""
+
+
+def _taken(
+    rules: Rules,
+    status: DriftTriggerStatus,
+    observation: Observation | None,
+    *,
+    asked_at: datetime,
+    uid: str,
+) -> tuple[DriftTriggerStatus, Reason, str]:
+    when = format_precise(asked_at)
     sequence = status.retrainings + 1
     name = child_name(rules.name, uid, sequence)
     seen = observation or Observation(tick=asked_at, outcome=Outcome.NO_DATA)

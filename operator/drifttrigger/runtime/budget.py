@@ -69,6 +69,16 @@ class WriteBudget:
         self._tokens -= 1
         return True
 
+    def take_early(self) -> bool:
+        """Take one write ahead of those who wait, unless a second's worth is owed; never waits.
+
+        For what others wait to hear: a trigger shows Deferred once its Retraining says so.
+        """
+        if self._fill() <= -self._rate:
+            return False
+        self._tokens -= 1
+        return True
+
     def take_heartbeat(self) -> bool:
         """Take one heartbeat if there is room now; heartbeats never wait."""
         now = self._clock.monotonic()

@@ -51,7 +51,7 @@ from drifttrigger.targets.base import Launcher, Running
 _LOG = logging.getLogger(__name__)
 REFUSALS_RETRIED = timedelta(hours=1)
 RETRY_SECONDS = 5.0
-NOTE_SECONDS = 2.0
+NOTE_SECONDS = 10.0
 _CROWD_SECONDS = 30.0
 _QUOTA_SECONDS = 30.0
 HOLD_SECONDS = 60.0
@@ -340,8 +340,9 @@ class Realisation:
         message = clean(message)
         if before is not None and before.reason == reason and before.message == message:
             return at.step()
-        if not self._budget.take_now():
-            return at.step(look_again_in_seconds=NOTE_SECONDS)
+        if not self._budget.take_early():
+            spread = 0.5 + self._clock.jitter()  # each look costs three reads
+            return at.step(look_again_in_seconds=NOTE_SECONDS * spread)
         status = _with_reason(at.view.status, reason, message, now=at.now)
         view = await self._patch(at.view, status, fresh=at.fresh)
         changed = before is None or before.reason != reason

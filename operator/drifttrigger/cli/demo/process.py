@@ -1,5 +1,6 @@
 """The operator as the demo runs it: a process of its own, under its own service account."""
 
+import logging
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ USER = f"system:serviceaccount:{ACCOUNT[0]}:{ACCOUNT[1]}"
 # The operator suspends itself there; see runtime/faults.py.
 STOP_AFTER_INTENT = "stop:intent-written"
 
+_LOG = logging.getLogger(__name__)
 _STOP_SECONDS = 5.0
 _KILL_SECONDS = 10.0
 _LOG_LINES = 8
@@ -105,7 +107,7 @@ class OperatorProcess:
         try:
             self._child.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            pass
+            _LOG.warning("the operator does not end by itself and is killed")
         finally:
             end(self._child)
 
