@@ -50,6 +50,14 @@ unit: $(STAMP) ## Run the tests that need no cluster.
 e2e: $(STAMP) binaries ## Run the tests on the real control plane.
 	@echo "== end-to-end tests"; $(BIN)/pytest -n $(WORKERS) --dist loadgroup -m e2e
 
+.PHONY: chaos
+chaos: $(STAMP) binaries ## Faults, kills and mass events on a control plane of its own (SEED=, FAULTS=).
+	@PYTHONPATH=tests $(BIN)/python -m chaos
+
+.PHONY: explore
+explore: $(STAMP) ## Explore every interleaving of the protocol (MUTANT=… for a broken one).
+	@PYTHONPATH=tests $(BIN)/python -m explore
+
 .PHONY: test
 test: lint unit e2e ## Run everything that must pass.
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
-from support.cluster import SharedCluster, shared_cluster
 
+from support.cluster import SharedCluster, shared_cluster
 
 # A busy machine is no failure: examples are not timed.
 settings.register_profile("untimed", deadline=None)

@@ -1,37 +1,38 @@
 """The real controllers as step machines: run until the next request, hand over its response.
 
 A pass is a coroutine that awaits nothing but the API server, so what it has been told so far
-determines where it stands: (what began it, the responses). That pair is its state; to go one step
-further it is run again from its beginning with one response more. Equal local histories are
-remembered, so the real code runs once for each of them however many interleavings share it.
+determines where it stands: (what began it, the responses). That pair is its state. Equal local
+histories are remembered, so the real code runs once for each of them however many interleavings
+share it; a history that forks is run again from its beginning.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
-from explore.server import Request, Response
 
-from drifttrigger.api.errors import DriftTriggerError
 from drifttrigger.clients.kube import Resource
 from drifttrigger.core.observation import Answer, Sample
+from drifttrigger.runtime import intents, realisation
 from drifttrigger.runtime.detection import Detection
-from drifttrigger.runtime.realisation import Realisation
-from drifttrigger.runtime.records import Record
-from drifttrigger.runtime.views import decode_trigger
+from drifttrigger.runtime.execution import Execution
+from drifttrigger.runtime.records import Record, first_record
+from drifttrigger.runtime.views import decode_retraining, decode_trigger
 from drifttrigger.sources.base import Question
 from drifttrigger.targets.job import JobLauncher
+from explore.server import Request, Response
 
 KEY = ("ns", "t")
 EPOCH = datetime(2026, 1, 1, 12, tzinfo=UTC)
 INTERVAL = timedelta(seconds=10)
+_SUSPENDED = 20_000
 Json = dict[str, Any]
+V = TypeVar("V")
 
 
 def instant(step: int) -> datetime:
@@ -53,9 +54,24 @@ class Memory:
     is_adopted: bool = False
 
 
+def first_memory(view: bytes) -> Memory:
+    """Return what a process knows that sees a trigger for the first time."""
+    record = first_record(intents.decode_trigger(orjson.loads(view)), EPOCH)
+    return Memory(view, is_adopted=record.is_adopted)
+
+
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """A pass under way: what began it, and what it has been told."""
+    """A pass under way: what began it, and what it has been told.
+
+    Attributes:
+        kind: `execute`; `detect`, woken by an event; or `tick`, a detection woken by the clock
+            alone, which takes `active` as its snapshot has it.
+        name: The object that it looks at.
+        step: The step in which it began.
+        memory: What its process remembered.
+        responses: What it has been told so far.
+    """
 
     kind: str
     name: str
@@ -65,9 +81,7 @@ class Activity:
 
     def told(self, response: Response) -> Activity:
         """Go on with one response more."""
-        return Activity(
-            self.kind, self.name, self.step, self.memory, (*self.responses, response)
-        )
+        return Activity(self.kind, self.name, self.step, self.memory, (*self.responses, response))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +177,39 @@ class _Quiet:
     def take_now(self) -> bool:
         return True
 
+    def take_early(self) -> bool:
+        return True
+
     def take_heartbeat(self) -> bool:
         return False
 
-    def wait_seconds(self, _namespace: str) -> float:
+    def wait_seconds(self, _key: object) -> float:
         return 0.0
+
+    def started(self, _key: object) -> None:
+        return None
+
+
+def _remembered(decode: Callable[[Json], V]) -> Callable[[Json], V]:
+    """Decode equal bodies once: decoding is pure, and views never change."""
+    known: dict[bytes, V] = {}
+
+    def decoded(body: Json) -> V:
+        key = orjson.dumps(body)
+        view = known.get(key)
+        if view is None:
+            view = known[key] = decode(body)
+        return view
+
+    return decoded
+
+
+intents.decode_trigger = _remembered(decode_trigger)
+realisation.decode_retraining = intents.decode_retraining = _remembered(decode_retraining)
+
+
+def _quiet() -> Any:
+    return _Quiet()
 
 
 class _Defects(logging.Handler):
@@ -187,11 +229,14 @@ class Actors:
 
     Args:
         scores: The score of each step.
+        cleans: Whether every detection pass also applies the history limits.
     """
 
-    def __init__(self, scores: tuple[float | None, ...]) -> None:
+    def __init__(self, scores: tuple[float | None, ...], *, cleans: bool = False) -> None:
         self._source = _Source(scores)
+        self._cleans = cleans
         self._known: dict[Activity, Outcome] = {}
+        self._suspended: dict[Activity, tuple[Any, Detection | None]] = {}
         self._defects = _Defects()
         logger = logging.getLogger("drifttrigger")
         logger.handlers[:] = [self._defects]
@@ -205,32 +250,41 @@ class Actors:
         return known
 
     def _run(self, activity: Activity) -> Outcome:
+        """Go on where the pass stands, or run it again from its beginning."""
         self._defects.found = ""
-        memory: Memory | None = None
-        if activity.kind == "detect":
-            detection = self._detection(activity)
-            coroutine: Any = detection._pass(KEY)
+        before = replace(activity, responses=activity.responses[:-1])
+        suspended = self._suspended.pop(before, None) if activity.responses else None
+        if suspended is not None:
+            coroutine, detection = suspended
+            responses = activity.responses[-1:]
         else:
-            coroutine = self._realise(activity)
-            detection = None
-        request, responses = None, iter(activity.responses)
+            coroutine, detection = self._started(activity)
+            responses = (None, *activity.responses)
+        request = None
         try:
-            request = coroutine.send(None)
             for response in responses:
                 request = coroutine.send(response)
         except StopIteration:
             request = None
-        coroutine.close()
         if self._defects.found:
             return Outcome(defect=self._defects.found)
         if request is not None:
+            self._suspended[activity] = coroutine, detection
+            if len(self._suspended) > _SUSPENDED:
+                self._suspended.pop(next(iter(self._suspended)))[0].close()
             return Outcome(request=request)
-        if detection is not None:
-            memory = _memory_of(detection.records.get(KEY), activity)
-        return Outcome(memory=memory if memory is not None else activity.memory)
+        if detection is None:
+            return Outcome(memory=activity.memory)
+        return Outcome(memory=_memory_of(detection.records.get(KEY), activity))
+
+    def _started(self, activity: Activity) -> tuple[Any, Detection | None]:
+        if activity.kind == "execute":
+            return self._execution(activity)._pass(("ns", activity.name)), None
+        detection = self._detection(activity)
+        return detection._pass(KEY), detection
 
     def _detection(self, activity: Activity) -> Detection:
-        quiet: Any = _Quiet()
+        quiet = _quiet()
         detection = Detection(
             StepKube(),
             self._source,
@@ -239,23 +293,21 @@ class Actors:
             announcer=quiet,
             metrics=quiet,
         )
-        view = decode_trigger(orjson.loads(activity.memory.view))
+        view = intents.decode_trigger(orjson.loads(activity.memory.view))
         detection.records[KEY] = Record(
             view=view,
             not_before=EPOCH - INTERVAL,
             last_tick=activity.memory.last_tick,
             is_adopted=activity.memory.is_adopted,
             probed=view.generation,
-            must_clean=False,
+            must_release=activity.kind == "detect",
+            must_clean=self._cleans,
         )
         return detection
 
-    async def _realise(self, activity: Activity) -> None:
-        kube, clock = StepKube(), _Clock(instant(activity.step))
-        quiet: Any = _Quiet()
-        realisation = Realisation(kube, JobLauncher(kube), clock, quiet)
-        with contextlib.suppress(DriftTriggerError):  # the controller looks again, as we do
-            await realisation.run(("ns", activity.name))
+    def _execution(self, activity: Activity) -> Execution:
+        kube, clock, quiet = StepKube(), _Clock(instant(activity.step)), _quiet()
+        return Execution(kube, JobLauncher(kube), clock, gate=quiet, budget=quiet, announcer=quiet)
 
 
 def _memory_of(record: Record | None, activity: Activity) -> Memory:

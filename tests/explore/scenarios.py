@@ -1,26 +1,48 @@
 """The bounded worlds that are explored: in CI the quick ones, by `make explore` all of them."""
 
-from explore.search import Faults, Scenario
+from explore.world import Faults, Scenario
 
 DRIFT = 0.5
 CALM = 0.1
 NO_COOLDOWN = (("cooldown", "0s"),)
+ALLOW = (*NO_COOLDOWN, ("concurrencyPolicy", "Allow"), ("maxAttempts", 0))
+DELETE = (("deletionPolicy", "Delete"),)
+NO_HISTORY = (("successfulHistoryLimit", 0), ("failedHistoryLimit", 0))
+AGAIN = Faults(deletions=1, applications=1)
 
 QUICK = (
-    Scenario("a crash at any write", (DRIFT,), Faults(crashes=1)),
-    Scenario("a reply lost at any write", (DRIFT,), Faults(lost_replies=1)),
-    Scenario("a create lands late", (DRIFT,), Faults(late_creates=1)),
+    Scenario("a crash at any moment", (DRIFT,), Faults(crashes=1)),
+    Scenario("a reply is lost", (DRIFT,), Faults(lost_replies=1)),
     Scenario("a Job is deleted by hand", (DRIFT,), Faults(job_deletions=1)),
+    Scenario("a Retraining is deleted by hand", (DRIFT,), Faults(retraining_deletions=1)),
+    Scenario("the status is emptied", (DRIFT,), Faults(resets=1)),
+    Scenario("finished Jobs have a TTL", (DRIFT,), ttl=0),
+    Scenario("the trigger is deleted", (DRIFT,), Faults(deletions=1)),
+    Scenario("the episode ends", (DRIFT, CALM), spec=NO_COOLDOWN),
 )
 THOROUGH = (
-    Scenario("two crashes at any write", (DRIFT,), Faults(crashes=2)),
-    Scenario("a refusal at any write", (DRIFT,), Faults(refusals=1)),
-    Scenario("deleted and applied again", (DRIFT,), Faults(recreations=1)),
+    Scenario("two crashes", (DRIFT,), Faults(crashes=2)),
+    Scenario("a crash and a lost reply", (DRIFT,), Faults(crashes=1, lost_replies=1)),
+    Scenario("a write lands late", (DRIFT,), Faults(late_writes=1)),
+    Scenario("a write is answered 503", (DRIFT,), Faults(refusals=1)),
+    Scenario("a create is answered 422", (DRIFT,), Faults(rejections=1)),
+    Scenario("deleted and applied again", (DRIFT,), AGAIN),
+    Scenario("the same, in the foreground", (DRIFT,), AGAIN, foreground=True),
+    Scenario("the same, deletionPolicy Delete", (DRIFT,), AGAIN, spec=DELETE),
+    Scenario("a Job is deleted slowly", (DRIFT,), Faults(job_deletions=1), foreground=True, ttl=0),
+    Scenario(
+        "a Retraining is deleted slowly", (DRIFT,), Faults(retraining_deletions=1), foreground=True
+    ),
     Scenario("suspended and resumed", (DRIFT,), Faults(suspensions=2)),
-    Scenario("a create lands late, a crash", (DRIFT,), Faults(late_creates=1, crashes=1)),
-    Scenario("drift goes on", (DRIFT, DRIFT), Faults()),
-    Scenario("drift goes on, no cooldown", (DRIFT, DRIFT), Faults(), spec=NO_COOLDOWN),
-    Scenario("drift comes back", (DRIFT, CALM, DRIFT), Faults(), spec=NO_COOLDOWN, replicas=1),
-    Scenario("the episode ends", (DRIFT, CALM), Faults(), spec=NO_COOLDOWN),
+    Scenario("the condition is edited", (DRIFT,), Faults(edits=1)),
+    Scenario("held for a while", (DRIFT,), Faults(holds=2)),
+    Scenario("a trigger-now", (DRIFT,), Faults(requests=1)),
+    Scenario("drift goes on", (DRIFT, DRIFT)),
+    Scenario("drift goes on, no cooldown", (DRIFT, DRIFT), spec=NO_COOLDOWN),
+    Scenario("drift goes on, one attempt", (DRIFT, DRIFT), spec=(*NO_COOLDOWN, ("maxAttempts", 1))),
+    Scenario("concurrencyPolicy Allow", (DRIFT, DRIFT), spec=ALLOW),
+    Scenario("no history is kept", (DRIFT,), spec=(*NO_COOLDOWN, *NO_HISTORY), cleans=True),
+    Scenario("drift comes back", (DRIFT, CALM, DRIFT), spec=NO_COOLDOWN, processes=1),
+    Scenario("three processes", (DRIFT,), processes=3),
 )
 SCENARIOS = QUICK + THOROUGH

@@ -1,78 +1,61 @@
-"""Breadth-first search over every interleaving of two replicas, their crashes and the world.
+"""Breadth-first search over every interleaving of two processes, their crashes and the world.
 
-A state is the API server, the two replicas (memory, and the pass under way), the step of the clock,
-what is left of each kind of fault, and what the laws need to remember. Breadth first, so the first
-violation found has a shortest trace.
+A state is a world (see `world`) and the processes: what each remembers, and the pass under way.
+Breadth first, so the first violation found has a shortest trace. Worlds and processes are numbered,
+a state is one integer made of these numbers, and what a process does in a world is worked out once
+for all states that share the two.
+
+Three things make the search smaller. None of them hides a violation:
+
+- Processes are alike, so states that differ only in which process is which are one.
+- While a pass is under way, what its process remembers is in the pass; nothing is kept twice.
+- A write decided on a version that is over gets Conflict (or, once the object is gone, NotFound)
+  whenever it comes: a resourceVersion never returns. It neither changes the server nor depends on
+  what others do, so it is answered at once and the others wait meanwhile, provided that both errors
+  lead the pass to the same place (`_is_alone` looks). A pass is finite: nobody waits for ever.
+
+A violation that needs more than these bounds is not found: at most `processes` passes under way at
+once; a pass of execution makes its first read in the step in which it begins; a read never fails.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, Generic, TypeVar
 
 import orjson
-from explore.actors import KEY, Activity, Actors, Memory, instant
-from explore.laws import Facts, Violation, check, observe_write
-from explore.server import Request, Response, Server, is_unfinished
 
-from drifttrigger.core.times import format_instant
+from explore import world as worlds
+from explore.actors import KEY, Activity, Actors, Memory, Outcome, first_memory
+from explore.laws import Violation, check, check_rest, observe_write
+from explore.server import Request, Response, Server, is_unfinished
+from explore.world import TRIGGER, Faults, Scenario, World
 
 Json = dict[str, Any]
+T = TypeVar("T", bound=Hashable)
+_LIMIT_AT_REST = 60
+_REFUSALS = (
+    ("refusals", "Unavailable", "503", ""),
+    ("rejections", "Invalid", "422", "create"),
+    ("quotas", "Quota", "403, quota exceeded", "create jobs"),
+)
+_BITS = 22
+_MASK = (1 << _BITS) - 1
+_WORLD_BITS = 28
+_WORLD_MASK = (1 << _WORLD_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Faults:
-    """What may still go wrong, each at any point."""
+class Process:
+    """What one process remembers of the trigger, and the pass under way.
 
-    crashes: int = 0
-    lost_replies: int = 0
-    late_creates: int = 0
-    refusals: int = 0
-    recreations: int = 0
-    job_deletions: int = 0
-    suspensions: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """A bounded world.
-
-    Attributes:
-        name: What it is called.
-        scores: The score of each step; the clock goes through all of them.
-        faults: What may go wrong.
-        spec: Fields of the trigger's spec.
-        replicas: How many processes.
+    A pass of detection carries the memory itself, so here it is empty meanwhile.
     """
-
-    name: str
-    scores: tuple[float | None, ...]
-    faults: Faults
-    spec: tuple[tuple[str, Any], ...] = ()
-    replicas: int = 2
-    checks_version: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """One process: what it remembers, and the pass under way."""
 
     memory: Memory = field(default_factory=Memory)
     activity: Activity | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Everything at one moment."""
-
-    server: Server
-    replicas: tuple[Replica, ...]
-    step: int
-    faults: Faults
-    in_flight: tuple[Request, ...] = ()
-    facts: Facts = field(default_factory=Facts)
 
 
 @dataclass
@@ -87,303 +70,325 @@ class Result:
     is_complete: bool = True
 
 
-class Search:
-    """Explores one scenario."""
+class Table(Generic[T]):
+    """Gives equal values one number."""
 
-    def __init__(self, scenario: Scenario, *, limit: int = 2_000_000) -> None:
+    def __init__(self) -> None:
+        self.values: list[T] = []
+        self._numbers: dict[T, int] = {}
+
+    def number(self, value: T) -> int:
+        """Return the number of a value, a new one if it is new."""
+        number = self._numbers.setdefault(value, len(self.values))
+        if number == len(self.values):
+            self.values.append(value)
+        return number
+
+
+Step = tuple[str, World, int]
+
+
+class Search:
+    """Explores one scenario.
+
+    Args:
+        scenario: The bounded world.
+        limit: States after which the search gives up.
+    """
+
+    def __init__(self, scenario: Scenario, *, limit: int = 30_000_000) -> None:
         self.scenario = scenario
-        self.actors = Actors(scenario.scores)
         self.limit = limit
-        spec = dict(scenario.spec)
-        self._spec = orjson.dumps(spec)
-        self._settled: set[Server] = set()
+        self._actors = Actors(scenario.scores, cleans=scenario.cleans)
+        self._worlds: Table[World] = Table()
+        self._processes: Table[Process] = Table()
+        self._ends: list[bool] = []
+        self._steps: dict[int, tuple[bool, list[tuple[int, int]]]] = {}
+        self._moves: dict[int, list[int]] = {}
+        self._requests: dict[int, Request | None] = {}
+        self._after: dict[tuple[int, Response], int] = {}
+        self._handled: dict[tuple[Server, Request], tuple[Server, Response]] = {}
+        self._rested: set[World] = set()
 
     def run(self) -> Result:
         """Visit every state within the bounds, or until a law breaks."""
-        start = self._start()
-        parents: dict[State, tuple[State | None, str]] = {start: (None, "")}
-        seen = {_canonical(start)}
-        queue, result = deque([start]), Result()
-        while queue:
-            state = queue.popleft()
-            result.states += 1
+        idle = self._processes.number(Process())
+        start = self._key(self._world(worlds.first_world(self.scenario)), [idle] * self._count)
+        seen: dict[int, int] = {start: -1}
+        frontier, result = [start], Result(states=1)
+        while frontier:
+            following: list[int] = []
+            for key in frontier:
+                try:
+                    for further in self._following(key, result):
+                        result.transitions += 1
+                        if further not in seen:
+                            seen[further] = key
+                            following.append(further)
+                except Violation as violation:
+                    result.violation = str(violation)
+                    result.trace = self._trace(seen, key) + list(violation.steps)
+                    return result
+            result.states += len(following)
             if result.states > self.limit:
                 result.is_complete = False
                 return result
-            try:
-                check(state.server)
-                if self._is_quiet(state):
-                    result.settled += 1
-                    self._settle(state)
-                for label, following in self.moves(state):
-                    result.transitions += 1
-                    if (key := _canonical(following)) not in seen:
-                        seen.add(key)
-                        parents[following] = (state, label)
-                        queue.append(following)
-            except Violation as violation:
-                result.violation = str(violation)
-                result.trace = _trace(parents, state) + list(violation.steps)
-                return result
+            frontier = following
         return result
 
-    def _start(self) -> State:
-        server = Server(checks_version=self.scenario.checks_version)
-        server = server.handle(Request("create", "drifttriggers", KEY[1], self._trigger()))[0]
-        return State(
-            server=server,
-            replicas=tuple(Replica() for _ in range(self.scenario.replicas)),
-            step=0,
-            faults=self.scenario.faults,
-        )
+    # States.
 
-    def _trigger(self) -> bytes:
-        spec = orjson.loads(self._spec)
-        return orjson.dumps(
-            {
-                "apiVersion": "drifttrigger.dev/v1alpha1",
-                "kind": "DriftTrigger",
-                "metadata": {"name": KEY[1]},
-                "spec": {
-                    "prometheus": {"address": "http://p"},
-                    "query": "q",
-                    "threshold": 0.2,
-                    "interval": "10s",
-                    "cooldown": "15s",
-                    "jobTemplate": {"spec": {"template": {"spec": {"containers": []}}}},
-                    **spec,
-                },
-            }
-        )
+    @property
+    def _count(self) -> int:
+        return self.scenario.processes
 
-    # Moves.
+    def _key(self, world: int, processes: list[int]) -> int:
+        key = 0
+        for process in sorted(processes, reverse=True):
+            key = key << _BITS | process
+        return key << _WORLD_BITS | world
 
-    def moves(self, state: State) -> Iterator[tuple[str, State]]:
-        """Yield every next state with the words for it."""
-        for number, replica in enumerate(state.replicas):
-            if replica.activity is None:
-                yield from self._beginnings(state, number)
-            else:
-                yield from self._answers(state, number, replica.activity)
-            if state.faults.crashes and (replica.activity or replica.memory.view):
-                faults = replace(state.faults, crashes=state.faults.crashes - 1)
-                following = replace(_with(state, number, Replica()), faults=faults)
-                yield f"replica {number}: kill -9, restart", following
-        yield from self._world(state)
+    def _split(self, key: int) -> tuple[int, list[int]]:
+        world, rest, processes = key & _WORLD_MASK, key >> _WORLD_BITS, []
+        for _ in range(self._count):
+            processes.append(rest & _MASK)
+            rest >>= _BITS
+        return world, processes
 
-    def _beginnings(self, state: State, number: int) -> Iterator[tuple[str, State]]:
-        replica = state.replicas[number]
-        live = state.server.read("drifttriggers", KEY[1])
-        views = {replica.memory.view} - {b""}
+    def _world(self, world: World) -> int:
+        number = self._worlds.number(world)
+        if number == len(self._ends):
+            last = world.step + 1 == len(self.scenario.scores)
+            self._ends.append(last and not world.in_flight)
+            check(world.server, world.facts)
+        return number
+
+    def _following(self, key: int, result: Result) -> list[int]:
+        """Return the keys of all next states."""
+        world, processes = self._split(key)
+        steps = [self._stepped(world, process) for process in processes]
+        for number, (alone, pairs) in enumerate(steps):
+            if alone:
+                return self._keys(pairs, processes[:number] + processes[number + 1 :])
+        if self._ends[world] and all(self._processes.values[p].activity is None for p in processes):
+            result.settled += self._settle(self._worlds.values[world])
+        keys = [self._key(next_world, processes) for next_world in self._moved(world)]
+        for number, (_, pairs) in enumerate(steps):
+            if number == 0 or processes[number] != processes[number - 1]:
+                keys += self._keys(pairs, processes[:number] + processes[number + 1 :])
+        return keys
+
+    def _keys(self, pairs: list[tuple[int, int]], others: list[int]) -> list[int]:
+        """Return the keys of the states in which one process made a step."""
+        if len(others) != 1:
+            return [self._key(world, [process, *others]) for world, process in pairs]
+        other = others[0]
+        return [
+            (process << _BITS | other if process > other else other << _BITS | process)
+            << _WORLD_BITS
+            | world
+            for world, process in pairs
+        ]
+
+    def _stepped(self, world: int, process: int) -> tuple[bool, list[tuple[int, int]]]:
+        """What a process may do next in a world, and whether the others can wait for it."""
+        known = self._steps.get(world << _BITS | process)
+        if known is None:
+            value = self._worlds.values[world]
+            steps = self._process(value, process)
+            pairs = dict.fromkeys((self._world(after), then) for _, after, then in steps)
+            known = (self._is_alone(value, process), list(pairs))
+            self._steps[world << _BITS | process] = known
+        return known
+
+    def _moved(self, world: int) -> list[int]:
+        known = self._moves.get(world)
+        if known is None:
+            moves = worlds.moves(self.scenario, self._worlds.values[world])
+            known = self._moves[world] = [self._world(after) for _, after in moves]
+        return known
+
+    def _trace(self, seen: dict[int, int], key: int) -> list[str]:
+        """Find the words again for the way to a state."""
+        keys = [key]
+        while (key := seen[key]) >= 0:
+            keys.append(key)
+        keys.reverse()
+        return [self._words(a, b) for a, b in pairwise(keys)]
+
+    def _words(self, key: int, wanted: int) -> str:
+        world, processes = self._split(key)
+        value = self._worlds.values[world]
+        for number, process in enumerate(processes):
+            others = processes[:number] + processes[number + 1 :]
+            for words, after, then in self._process(value, process):
+                if self._key(self._world(after), [then, *others]) == wanted:
+                    return f"process {'ABCD'[number]}: {words}"
+        for words, after in worlds.moves(self.scenario, value):
+            if self._key(self._world(after), processes) == wanted:
+                return words
+        raise AssertionError("a step is not found again")
+
+    # What a process may do. Processes are numbers here, and so are the results.
+
+    def _process(self, world: World, process: int) -> Iterator[Step]:
+        value = self._processes.values[process]
+        if value.activity is None:
+            yield from self._beginnings(world, value.memory)
+        else:
+            yield from self._answers(world, process)
+        if world.faults.crashes and value != Process():
+            yield "kill -9, restart", _spent(world, "crashes"), self._processes.number(Process())
+
+    def _is_alone(self, world: World, process: int) -> bool:
+        """Whether the others can wait: its write is refused, now or later."""
+        request = self._request(process)
+        if request is None or not world.server.is_doomed(request):
+            return False
+        conflict, gone = (self._told(process, Response(error=e)) for e in ("Conflict", "NotFound"))
+        one, other = self._processes.values[conflict], self._processes.values[gone]
+        same = self._request(conflict) == self._request(gone)
+        return same and (one.activity is not None or one == other)
+
+    def _beginnings(self, world: World, known: Memory) -> Iterator[Step]:
+        live = world.server.read(*TRIGGER)
+        views = {known.view} - {b""}
         if live is not None:
             views.add(orjson.dumps(live, option=orjson.OPT_SORT_KEYS))
         for view in sorted(views):
-            known = replica.memory
             same = known.view and _uid(known.view) == _uid(view)
-            memory = replace(known, view=view) if same else Memory(view=view)
-            activity = Activity("detect", KEY[1], state.step, memory)
-            word = "sees the trigger" if view != known.view else "goes on with what it saw"
-            yield from self._begin(state, number, activity, f"detection {word}")
-        for retraining in state.server.all("retrainings"):
+            memory = replace(known, view=view) if same else first_memory(view)
+            words = "sees the trigger" if view != known.view else "goes on with what it saw"
+            kinds = ("detect", "tick") if _is_active(view) else ("detect",)
+            for kind in kinds:
+                activity = Activity(kind, KEY[1], world.step, memory)
+                yield f"{kind} {words}", world, self._stands(Memory(), activity)
+        for retraining in world.server.all("retrainings"):
             name = retraining["metadata"]["name"]
-            job = state.server.read("jobs", name)
+            job = world.server.read("jobs", name)
             target = retraining.get("status", {}).get("target", {}).get("uid")
             is_stray = job is not None and job["metadata"]["uid"] != target
             if is_unfinished(retraining) or is_stray:
-                activity = Activity("execute", name, state.step, Memory())
-                yield from self._begin(state, number, activity, f"execution looks at {name}")
+                # Its first read comes at once; there is nothing before it that could be told.
+                begun = self._stands(known, Activity("execute", name, world.step, Memory()))
+                request = self._request(begun)
+                assert request is not None
+                _, response = self._handle(world.server, request)
+                yield f"execute looks at {name}", world, self._told(begun, response)
 
-    def _begin(
-        self, state: State, number: int, activity: Activity, words: str
-    ) -> Iterator[tuple[str, State]]:
-        outcome = self._outcome(activity)
-        replica = state.replicas[number]
-        if outcome.request is None:
-            memory = outcome.memory if activity.kind == "detect" else replica.memory
-            following = _with(state, number, Replica(memory or Memory()))
-            if following != state:
-                yield f"replica {number}: {words}", following
-            return
-        following = _with(state, number, replace(replica, activity=activity))
-        yield f"replica {number}: {words}", following
-
-    def _answers(
-        self, state: State, number: int, activity: Activity
-    ) -> Iterator[tuple[str, State]]:
-        request = self._outcome(activity).request
+    def _answers(self, world: World, process: int) -> Iterator[Step]:
+        request = self._request(process)
         assert request is not None
-        who, faults = f"replica {number}: {request}", state.faults
-        server, response = state.server.handle(request)
-        facts = observe_write(state.facts, state.server, server, request, state.step, who)
-        done = replace(state, server=server, facts=facts)
-        yield f"{who} -> {response.error or 'ok'}", self._told(done, number, activity, response)
+        server, response = self._handle(world.server, request)
+        who, facts, is_new = str(request), world.facts, server != world.server
+        if is_new:
+            facts = observe_write(facts, world.server, server, request, who)
+        done = replace(world, server=server, facts=facts) if is_new else world
+        yield f"{who} -> {response.error or 'ok'}", done, self._told(process, response)
         if not request.is_write:
             return
-        if faults.lost_replies and server != state.server:
-            spent = replace(faults, lost_replies=faults.lost_replies - 1)
-            lost = self._told(done, number, activity, Response(error="Lost"))
-            yield f"{who} -> done, but the reply is lost", replace(lost, faults=spent)
-        if faults.refusals:
-            spent = replace(faults, refusals=faults.refusals - 1)
-            refused = self._told(state, number, activity, Response(error="Unavailable"))
-            yield f"{who} -> 503", replace(refused, faults=spent)
-        if faults.late_creates and request.verb == "create":
-            spent = replace(faults, late_creates=faults.late_creates - 1)
-            late = self._told(state, number, activity, Response(error="Lost"))
-            late = replace(late, faults=spent, in_flight=(*state.in_flight, request))
-            yield f"{who} -> no answer, and it will land later", late
+        faults, lost = world.faults, Response(error="Lost")
+        if faults.lost_replies and is_new:
+            then = self._told(process, lost)
+            yield f"{who} -> done, but the reply is lost", _spent(done, "lost_replies"), then
+        for fault, error, code, what in _REFUSALS:
+            if getattr(faults, fault) and f"{request.verb} {request.plural}".startswith(what):
+                then = self._told(process, Response(error=error))
+                yield f"{who} -> {code}", _spent(world, fault), then
+        if faults.late_writes:
+            in_flight = tuple(sorted((*world.in_flight, request), key=str))
+            late = replace(_spent(world, "late_writes"), in_flight=in_flight)
+            yield f"{who} -> no answer, and it will land later", late, self._told(process, lost)
 
-    def _told(self, state: State, number: int, activity: Activity, response: Response) -> State:
-        further = activity.told(response)
-        outcome = self._outcome(further)
+    def _request(self, process: int) -> Request | None:
+        """Return what a process waits for; None between passes."""
+        if process not in self._requests:
+            activity = self._processes.values[process].activity
+            self._requests[process] = self._outcome(activity).request if activity else None
+        return self._requests[process]
+
+    def _told(self, process: int, response: Response) -> int:
+        """Return where a process stands once it has its answer."""
+        known = self._after.get((process, response))
+        if known is None:
+            value = self._processes.values[process]
+            assert value.activity is not None
+            known = self._stands(value.memory, value.activity.told(response))
+            self._after[process, response] = known
+        return known
+
+    def _stands(self, memory: Memory, activity: Activity) -> int:
+        outcome = self._outcome(activity)
         if outcome.request is not None:
-            return _with(state, number, replace(state.replicas[number], activity=further))
-        memory = state.replicas[number].memory
-        if activity.kind == "detect" and outcome.memory is not None:
-            memory = outcome.memory
-        return _with(state, number, Replica(memory))
+            return self._processes.number(Process(memory, activity))
+        if activity.kind == "execute":
+            return self._processes.number(Process(memory))
+        return self._processes.number(Process(outcome.memory or Memory()))
 
-    def _outcome(self, activity: Activity) -> Any:
-        outcome = self.actors.outcome(activity)
+    def _outcome(self, activity: Activity) -> Outcome:
+        outcome = self._actors.outcome(activity)
         if outcome.defect:
             raise Violation(f"an unexpected error: {outcome.defect}")
         return outcome
 
-    def _world(self, state: State) -> Iterator[tuple[str, State]]:
-        """What happens without the operator."""
-        if state.step + 1 < len(self.scenario.scores):
-            score = self.scenario.scores[state.step + 1]
-            yield f"the clock goes to step {state.step + 1} (score {score})", replace(
-                state, step=state.step + 1
-            )
-        for request in state.in_flight:
-            left = list(state.in_flight)
-            left.remove(request)
-            server, _ = state.server.handle(request)
-            yield f"late: {request} lands", replace(state, server=server, in_flight=tuple(left))
-        for job in state.server.all("jobs"):
-            name = job["metadata"]["name"]
-            if not job.get("status", {}).get("conditions"):
-                yield f"job {name} completes", self._completed(state, job)
-            if state.faults.job_deletions:
-                spent = replace(state.faults, job_deletions=state.faults.job_deletions - 1)
-                server = state.server.drop("jobs", name)
-                yield f"somebody deletes job {name}", replace(state, server=server, faults=spent)
-        if state.faults.recreations and state.server.read("drifttriggers", KEY[1]):
-            spent = replace(state.faults, recreations=state.faults.recreations - 1)
-            server = state.server.drop("drifttriggers", KEY[1])
-            create = Request("create", "drifttriggers", KEY[1], self._trigger())
-            server = server.handle(create)[0]
-            yield "somebody deletes the trigger and applies it again", replace(
-                state, server=server, faults=spent
-            )
-        if state.faults.suspensions:
-            spent = replace(state.faults, suspensions=state.faults.suspensions - 1)
-            trigger = state.server.read("drifttriggers", KEY[1])
-            if trigger is not None:
-                trigger["spec"]["suspend"] = not trigger["spec"].get("suspend", False)
-                metadata = trigger["metadata"]
-                metadata["generation"] += 1
-                metadata["resourceVersion"] = str(int(metadata["resourceVersion"]) + 1)
-                server = state.server.put("drifttriggers", trigger)
-                yield "somebody toggles suspend", replace(state, server=server, faults=spent)
-
-    def _completed(self, state: State, job: Json) -> State:
-        job = {**job}
-        at = format_instant(instant(state.step))
-        job["status"] = {
-            "conditions": [{"type": "Complete", "status": "True", "lastTransitionTime": at}],
-            "completionTime": at,
-            "succeeded": 1,
-        }
-        job["metadata"] = {
-            **job["metadata"],
-            "resourceVersion": str(int(job["metadata"]["resourceVersion"]) + 1),
-        }
-        server = state.server.put("jobs", job)
-        facts = state.facts.job_ended(state.server, job, state.step)
-        return replace(state, server=server, facts=facts)
+    def _handle(self, server: Server, request: Request) -> tuple[Server, Response]:
+        known = self._handled.get((server, request))
+        if known is None:
+            known = self._handled[server, request] = server.handle(request)
+        return known
 
     # None lost.
 
-    def _is_quiet(self, state: State) -> bool:
-        last = state.step + 1 == len(self.scenario.scores)
-        return last and all(r.activity is None for r in state.replicas) and not state.in_flight
-
-    def _settle(self, state: State) -> None:
+    def _settle(self, world: World) -> int:
         """Let one fresh process go on alone, Jobs end: every intent must come to its end."""
-        if state.server in self._settled:
-            return
-        self._settled.add(state.server)
-        trigger = state.server.read("drifttriggers", KEY[1])
-        if trigger is not None and trigger["spec"].get("suspend"):
-            return
+        world = World(world.server, world.step, Faults(), (), world.facts)
+        if world in self._rested:
+            return 0
+        self._rested.add(world)
         steps: list[str] = []
-        state = replace(state, replicas=(Replica(),), faults=Faults())
-        for _ in range(60):
-            following = self._next_quiet(state, steps)
-            if following is None:
-                self._check_rest(state, steps)
-                return
-            state = following
+        memory = Memory()
+        for _ in range(_LIMIT_AT_REST):
+            try:
+                following = self._next_quiet(world, memory, steps)
+                if following is None:
+                    whole = not self._is_cut()
+                    check_rest(world.server, whole=whole)
+                    return 1
+            except Violation as violation:
+                raise Violation(str(violation), (*steps, *violation.steps)) from violation
+            world, memory = following
         raise Violation("it never comes to rest", tuple(steps))
 
-    def _next_quiet(self, state: State, steps: list[str]) -> State | None:
-        """Make one whole pass that changes something; when there is none, let a Job complete."""
-        for label, following in self._beginnings(state, 0):
-            trail = [label]
-            while (activity := following.replicas[0].activity) is not None:
-                label, following = next(iter(self._answers(following, 0, activity)))
-                trail.append(label)
-            if following.server != state.server:
-                steps += trail
-                return replace(following, replicas=(Replica(following.replicas[0].memory),))
-        for job in state.server.all("jobs"):
-            if not job.get("status", {}).get("conditions"):
-                steps.append(f"job {job['metadata']['name']} completes")
-                return self._completed(state, job)
-        return None
+    def _is_cut(self) -> bool:
+        faults = self.scenario.faults
+        cut = faults.deletions + faults.retraining_deletions + faults.resets + faults.rejections
+        return bool(cut or self.scenario.cleans)
 
-    def _check_rest(self, state: State, steps: list[str]) -> None:
-        trigger = state.server.read("drifttriggers", KEY[1])
-        status = trigger.get("status", {}) if trigger else {}
-        if status.get("pending"):
-            raise Violation("an intent is never carried out", tuple(steps))
-        if status.get("active"):
-            raise Violation("an ended Retraining is never released", tuple(steps))
-        unfinished = [r for r in state.server.all("retrainings") if is_unfinished(r)]
-        if unfinished:
-            raise Violation("a Retraining never ends", tuple(steps))
-        ours = [
-            r
-            for r in state.server.all("retrainings")
-            if trigger and r["spec"]["triggerRef"]["uid"] == trigger["metadata"]["uid"]
-        ]
-        if trigger and len(ours) != status.get("retrainings", 0):
-            raise Violation("a decision has no Retraining", tuple(steps))
+    def _next_quiet(
+        self, world: World, memory: Memory, steps: list[str]
+    ) -> tuple[World, Memory] | None:
+        """Make one whole pass that changes something; when there is none, let the world move."""
+        for words, after, process in self._beginnings(world, memory):
+            trail, here = [words], after
+            while self._request(process) is not None:
+                words, here, process = next(iter(self._answers(here, process)))
+                trail.append(words)
+            if here.server != world.server:
+                steps += trail
+                return here, self._processes.values[process].memory
+        for words, after in worlds.at_rest(world):
+            steps.append(words)
+            return after, memory
+        return None
 
 
 def _uid(body: bytes) -> str:
     return str(orjson.loads(body)["metadata"]["uid"])
 
 
-def _with(state: State, number: int, replica: Replica) -> State:
-    replicas = list(state.replicas)
-    replicas[number] = replica
-    return replace(state, replicas=tuple(replicas))
+def _is_active(body: bytes) -> bool:
+    return bool(orjson.loads(body).get("status", {}).get("active"))
 
 
-def _canonical(state: State) -> int:
-    """Digest a state up to the numbering of the replicas, which are alike."""
-    replicas = frozenset(Counter(state.replicas).items())
-    return hash((replace(state, replicas=()), replicas))
-
-
-def _trace(parents: dict[State, tuple[State | None, str]], state: State) -> list[str]:
-    steps: list[str] = []
-    here: State | None = state
-    while here is not None:
-        here, label = parents[here]
-        if label:
-            steps.append(label)
-    return steps[::-1]
+def _spent(world: World, fault: str) -> World:
+    return replace(world, faults=world.faults.spend(fault))

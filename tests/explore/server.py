@@ -1,8 +1,12 @@
 """A small API server as an immutable value: every request maps one state to the next.
 
-Objects are canonical JSON bytes, so that states can be compared and hashed. A resourceVersion counts
-the changes of its own object and a UID the creations of its name: two histories that differ only in
-the order of independent writes end in the same state.
+Objects are canonical JSON bytes, so that states can be compared and hashed. A resourceVersion
+counts the changes of its own object and a UID the creations of its name: two histories that differ
+only in the order of independent writes end in the same state. A resourceVersion never comes back, not even
+when an object is deleted and made again.
+
+What an owner leaves behind stays until the garbage collector comes (`orphans`), which the search
+lets happen at any later moment, as in a real cluster.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from drifttrigger.api.errors import (
     ConflictError,
     DriftTriggerError,
     NotFoundError,
+    PermanentError,
+    QuotaExceeded,
     TransientError,
     UnknownOutcome,
 )
@@ -65,8 +71,11 @@ _ERRORS: dict[str, type[DriftTriggerError]] = {
     "Conflict": ConflictError,
     "Unavailable": TransientError,
     "Lost": UnknownOutcome,
+    "Invalid": PermanentError,
+    "Quota": QuotaExceeded,
 }
 OBJECTS = ("drifttriggers", "retrainings", "jobs")
+MARK = "deletionTimestamp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,16 @@ class Server:
                 return self._delete(request)
         raise AssertionError(request)
 
+    def is_doomed(self, request: Request) -> bool:
+        """Whether a write was decided on a version that is over, and so can never succeed."""
+        if not self.checks_version or not request.verb.startswith("patch"):
+            return False
+        version = orjson.loads(request.body).get("metadata", {}).get("resourceVersion")
+        if version is None:
+            return False
+        body = self.read(request.plural, request.name)
+        return body is None or body["metadata"]["resourceVersion"] != version
+
     def _create(self, request: Request) -> tuple[Server, Response]:
         if self.read(request.plural, request.name) is not None:
             return self, Response(error="AlreadyExists")
@@ -143,7 +162,7 @@ class Server:
         before = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
         merged = merge(body, patch)
         if orjson.dumps(merged, option=orjson.OPT_SORT_KEYS) != before:
-            merged["metadata"]["resourceVersion"] = str(int(body["metadata"]["resourceVersion"]) + 1)
+            merged = changed(merged)
         return self.put(request.plural, merged), _found(merged)
 
     def _delete(self, request: Request) -> tuple[Server, Response]:
@@ -151,8 +170,9 @@ class Server:
         if body is None:
             return self, Response(error="NotFound")
         conditions = orjson.loads(request.body)
-        if conditions.get("uid") not in (None, body["metadata"]["uid"]):
-            return self, Response(error="Conflict")
+        for key in ("uid", "resourceVersion"):
+            if conditions.get(key) not in (None, body["metadata"][key]):
+                return self, Response(error="Conflict")
         return self.drop(request.plural, request.name), Response(b"{}")
 
     def put(self, plural: str, body: Json) -> Server:
@@ -163,17 +183,43 @@ class Server:
         return replace(self, objects=frozenset(kept))
 
     def drop(self, plural: str, name: str) -> Server:
-        """Remove an object, and what it owned."""
-        gone = self.read(plural, name)
+        """Remove an object; what it owned is left to the garbage collector."""
         kept = frozenset(o for o in self.objects if (o[0], o[1]) != (plural, name))
-        server = replace(self, objects=kept)
-        uid = gone["metadata"]["uid"] if gone else ""
-        for kind in OBJECTS:
-            for body in server.all(kind):
-                owners = body["metadata"].get("ownerReferences") or []
-                if any(owner["uid"] == uid for owner in owners):
-                    server = server.drop(kind, body["metadata"]["name"])
-        return server
+        return replace(self, objects=kept)
+
+    def mark(self, plural: str, name: str) -> Server:
+        """Begin a foreground deletion: the object stays for a while, being deleted."""
+        body = self.read(plural, name)
+        if body is None:
+            return self
+        body["metadata"] |= {MARK: CREATED_AT}
+        return self.put(plural, changed(body))
+
+    def marked(self) -> list[tuple[str, str]]:
+        """Return kind and name of all that is being deleted."""
+        return [
+            (kind, body["metadata"]["name"])
+            for kind in OBJECTS
+            for body in self.all(kind)
+            if MARK in body["metadata"]
+        ]
+
+    def orphans(self) -> list[tuple[str, str]]:
+        """Return kind and name of all whose owner is gone or goes in the foreground."""
+        bodies = [(kind, body) for kind in OBJECTS for body in self.all(kind)]
+        alive = {b["metadata"]["uid"] for _, b in bodies if MARK not in b["metadata"]}
+        return [
+            (kind, body["metadata"]["name"])
+            for kind, body in bodies
+            if any(o["uid"] not in alive for o in body["metadata"].get("ownerReferences") or [])
+        ]
+
+
+def changed(body: Json) -> Json:
+    """Count one more change of an object."""
+    metadata = body["metadata"]
+    version = str(int(metadata["resourceVersion"]) + 1)
+    return {**body, "metadata": {**metadata, "resourceVersion": version}}
 
 
 def merge(target: Any, patch: Any) -> Any:

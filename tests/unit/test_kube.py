@@ -32,7 +32,13 @@ def status(**fields: object) -> bytes:
     [
         pytest.param(400, status(), PermanentError, id="bad request"),
         pytest.param(401, status(), TransientError, id="an expired token says nothing of the Job"),
-        pytest.param(403, status(), ForbiddenError, id="no right"),
+        pytest.param(403, status(), ForbiddenError, id="an admission policy's refusal"),
+        pytest.param(
+            403,
+            status(message='jobs is forbidden: User "a" cannot create resource "jobs"'),
+            TransientError,
+            id="a right that may come",
+        ),
         pytest.param(403, status(message="exceeded quota: q"), QuotaExceeded, id="quota"),
         pytest.param(404, status(), NotFoundError, id="gone"),
         pytest.param(

@@ -7,6 +7,7 @@ call has a timeout; every refusal becomes one class of `api.errors`, with the se
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
@@ -32,6 +33,7 @@ from drifttrigger.api.v1alpha1 import API_VERSION
 
 Json = dict[str, Any]
 REQUEST_SECONDS = 8.0
+_NO_RIGHT = re.compile(r'User ".*" cannot ')
 PAGE_SIZE = 500
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -279,6 +281,8 @@ def error_of(status: int, payload: bytes, retry_after: str | None = None) -> Dri
         return TransientError(f"401 {message}")
     if status == 409:
         return AlreadyExists(message) if reason == "AlreadyExists" else ConflictError(message)
+    if status == 403 and _NO_RIGHT.search(message):
+        return TransientError(f"403 {message}")  # a right may come, as after the server's start
     if status == 403:
         return QuotaExceeded(message) if "exceeded quota" in message else ForbiddenError(message)
     if status == 404:
