@@ -22,7 +22,7 @@ number has its Retraining.
 
 What people do on purpose bounds the laws: an emptied status begins a new count (4); a trigger under
 deletionPolicy Delete takes its history along (2, 3); and a Retraining that was deleted by hand is
-forgotten with the trigger, or the status, that knew of it (1, 3). A Job that was deleted by hand
+forgotten with the trigger, or the status, that knew of it (1, 2, 3). A Job that was deleted by hand
 before its outcome was seen ends when that is noticed (3).
 """
 
@@ -106,14 +106,17 @@ def check(server: Server, facts: Facts) -> None:
     if spec.get("concurrencyPolicy") == "Allow":
         return
     counting = dict(facts.counting)
+    there = {retraining["metadata"]["uid"] for retraining in server.all("retrainings")}
     running = []
     for job in server.all("jobs"):
         uid = job["metadata"]["uid"]
-        if uid not in counting or job.get("status", {}).get("conditions"):
+        if uid not in counting or _has_ended(job):
             continue
-        goes_along = spec.get("deletionPolicy") == "Delete" and trigger
-        if goes_along and trigger and counting[uid] != trigger["metadata"]["uid"]:
+        is_foreign = trigger is not None and counting[uid] != trigger["metadata"]["uid"]
+        if is_foreign and spec.get("deletionPolicy") == "Delete":
             continue
+        if owner_of(job) not in there and (is_foreign or facts.is_reset):
+            continue  # garbage by two acts of a person, about to be collected
         running.append(job["metadata"]["name"])
     if len(running) > 1:
         raise Violation(f"two Jobs run at once: {', '.join(running)}")

@@ -28,7 +28,7 @@ THOROUGH = (
     Scenario("a create is answered 422", (DRIFT,), Faults(rejections=1)),
     Scenario("deleted and applied again", (DRIFT,), AGAIN),
     Scenario("the same, in the foreground", (DRIFT,), AGAIN, foreground=True),
-    Scenario("the same, deletionPolicy Delete", (DRIFT,), AGAIN, spec=DELETE),
+    Scenario("deleted under deletionPolicy Delete", (DRIFT,), Faults(deletions=1), spec=DELETE),
     Scenario("a Job is deleted slowly", (DRIFT,), Faults(job_deletions=1), foreground=True, ttl=0),
     Scenario(
         "a Retraining is deleted slowly", (DRIFT,), Faults(retraining_deletions=1), foreground=True

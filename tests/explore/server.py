@@ -2,11 +2,8 @@
 
 Objects are canonical JSON bytes, so that states can be compared and hashed. A resourceVersion
 counts the changes of its own object and a UID the creations of its name: two histories that differ
-only in the order of independent writes end in the same state. A resourceVersion never comes back, not even
-when an object is deleted and made again.
-
-What an owner leaves behind stays until the garbage collector comes (`orphans`), which the search
-lets happen at any later moment, as in a real cluster.
+only in the order of independent writes end in the same state. A resourceVersion never comes back,
+not even when an object is deleted and made again.
 """
 
 from __future__ import annotations
