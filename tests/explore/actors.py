@@ -204,10 +204,6 @@ def _remembered(decode: Callable[[Json], V]) -> Callable[[Json], V]:
     return decoded
 
 
-intents.decode_trigger = _remembered(decode_trigger)
-realisation.decode_retraining = intents.decode_retraining = _remembered(decode_retraining)
-
-
 def _quiet() -> Any:
     return _Quiet()
 
@@ -227,6 +223,8 @@ class _Defects(logging.Handler):
 class Actors:
     """Runs passes of the real controllers, remembering where each local history leads.
 
+    Takes over the process: its log, and where the controllers decode what they are told.
+
     Args:
         scores: The score of each step.
         cleans: Whether every detection pass also applies the history limits.
@@ -235,6 +233,9 @@ class Actors:
     def __init__(self, scores: tuple[float | None, ...], *, cleans: bool = False) -> None:
         self._source = _Source(scores)
         self._cleans = cleans
+        intents.decode_trigger = _remembered(decode_trigger)
+        decode = _remembered(decode_retraining)
+        realisation.decode_retraining = intents.decode_retraining = decode
         self._known: dict[Activity, Outcome] = {}
         self._suspended: dict[Activity, tuple[Any, Detection | None]] = {}
         self._defects = _Defects()

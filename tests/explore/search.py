@@ -14,8 +14,18 @@ Three things make the search smaller. None of them hides a violation:
   what others do, so it is answered at once and the others wait meanwhile, provided that both errors
   lead the pass to the same place (`_is_alone` looks). A pass is finite: nobody waits for ever.
 
-A violation that needs more than these bounds is not found: at most `processes` passes under way at
-once; a pass of execution makes its first read in the step in which it begins; a read never fails.
+A violation that needs more than these bounds is not found:
+
+- at most `processes` passes are under way at once, and one trigger exists;
+- a read never fails, and an answer of Prometheus always comes;
+- a pass of execution makes its first read in the step in which it begins, and `now` stands still
+  within a pass;
+- only writes of intents, outcomes and conditions are made, never a mere heartbeat; the dry run of
+  Job templates is left out, and the start rate always says yes.
+
+Where the real thing is kinder, the worse is explored: the 10 s since a read never pass here, so no
+write is held back for being old; and the tick of the present may be asked for also by a process
+that has just seen an edit.
 """
 
 from __future__ import annotations
