@@ -1,4 +1,4 @@
-"""Writes reference pages from the files that are the truth: `python tools/reference.py api`.
+"""Writes reference pages from what is the truth: `python tools/reference.py api`, and others.
 
 Pages are committed under docs/reference/ and a test holds each against its source, so that a page
 can be read without any tool and never lags behind.
@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from reference_process import cli_page, events_page, metrics_page
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ("drifttriggers", "retrainings")
+KINDS = ("drifttriggers", "retrainings", "metricssources", "clustermetricssources")
 DURATION_PATTERN = "^([0-9]{1,8}w)?"
 LONGEST_CHOICE = 6
 _VALIDATIONS = "x-kubernetes-validations"
@@ -62,11 +63,12 @@ def _kind(spec: dict[str, Any]) -> Iterator[str]:
     names = spec["names"]
     version, schema = _version(spec)
     columns = version["additionalPrinterColumns"]
+    short = "".join(f", short `{name}`" for name in names.get("shortNames", []))
     yield f"## {names['kind']}\n"
     yield f"{schema['description']}\n"
     yield (
-        f"{spec['scope']}. `kubectl get {names['plural']}`, short `{names['shortNames'][0]}`; with"
-        f" every kind of the group: `kubectl get {names['categories'][0]}`. Columns:"
+        f"{spec['scope']}. `kubectl get {names['plural']}`{short}; with every kind of the group:"
+        f" `kubectl get {names['categories'][0]}`. Columns:"
         f" {_columns(columns, 0)}{_wide(columns)}.\n"
     )
     yield from _rules(schema)
@@ -199,7 +201,12 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-PAGES: dict[str, Callable[[], str]] = {"api": api_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "api": api_page,
+    "cli": cli_page,
+    "events": events_page,
+    "metrics": metrics_page,
+}
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from drifttrigger.api import v1alpha1
+from drifttrigger.api import servers, v1alpha1
 from support.crds import PLURALS, ROOT, load_crd, sample, schema_of
 
 # Bounds that only say "an int32", "exact in a double" or "not empty".
@@ -22,11 +22,31 @@ TYPES = {
     ("drifttriggers", "status"): v1alpha1.DriftTriggerStatus,
     ("retrainings", "spec"): v1alpha1.RetrainingSpec,
     ("retrainings", "status"): v1alpha1.RetrainingStatus,
+    ("metricssources", "spec"): servers.MetricsSourceSpec,
+    ("metricssources", "status"): v1alpha1.MetricsSourceStatus,
+    ("clustermetricssources", "spec"): servers.ClusterMetricsSourceSpec,
+    ("clustermetricssources", "status"): v1alpha1.MetricsSourceStatus,
 }
+# Where a user writes, and so defaults belong.
+BY_USERS = {key for key in TYPES if key[1] == "spec" and key[0] != "retrainings"}
 # Read live when a decision fires, so the type of the spec does not hold it.
 NOT_IN_TYPES = {("drifttriggers", "spec"): {"jobTemplate"}}
-# metav1.Condition has an enum where the type is a plain string.
-ENUM_WITHOUT_TYPE = {"status.conditions[].status"}
+# metav1 has an enum in its documentation where the type is a plain string.
+ENUM_WITHOUT_TYPE = {
+    "status.conditions[].status",
+    "spec.allowedNamespaces.selector.matchExpressions[].operator",
+}
+
+SHORT_NAMES = {"drifttriggers": ["dt"], "retrainings": ["rt"]}
+SOURCE_COLUMNS = [
+    ("Address", "string", 0, ".spec.address"),
+    ("Ready", "string", 0, '.status.conditions[?(@.type=="Ready")].status'),
+    ("Reason", "string", 0, '.status.conditions[?(@.type=="Ready")].reason'),
+    ("Triggers", "integer", 0, ".status.triggers"),
+    ("Age", "date", 0, ".metadata.creationTimestamp"),
+    ("Server", "string", 1, ".status.server.kind"),
+    ("Version", "string", 1, ".status.server.version"),
+]
 
 COLUMNS = {
     "drifttriggers": [
@@ -50,6 +70,8 @@ COLUMNS = {
         ("Target", "string", 0, ".status.target.name"),
         ("Age", "date", 0, ".metadata.creationTimestamp"),
     ],
+    "metricssources": SOURCE_COLUMNS,
+    "clustermetricssources": SOURCE_COLUMNS,
 }
 
 
@@ -153,10 +175,11 @@ def test_columns_are_those_of_the_design(plural: str) -> None:
 
 @each_kind
 def test_a_category_is_not_the_name_of_a_kind(plural: str) -> None:
-    # kubectl expands categories first: `kubectl delete <singular> --all` would reach both kinds.
+    # kubectl expands categories first: `kubectl delete <singular> --all` would reach every kind.
     names = load_crd(plural)["spec"]["names"]
     taken = {name for p in PLURALS for name in (p, load_crd(p)["spec"]["names"]["singular"])}
-    assert names["shortNames"] == {"drifttriggers": ["dt"], "retrainings": ["rt"]}[plural]
+    assert names.get("shortNames", []) == SHORT_NAMES.get(plural, [])
+    assert names["categories"] == ["drift"]
     assert not taken & set(names["categories"])
 
 
@@ -175,16 +198,17 @@ def test_types_and_schema_have_the_same_fields_and_choices(plural: str, part: st
     assert list(differences(kind, schema, part, known=known)) == []
 
 
-def test_what_a_user_leaves_out_means_the_same_to_types_and_schema() -> None:
-    found = {n.path: n.schema["default"] for n in nodes("drifttriggers") if "default" in n.schema}
+@pytest.mark.parametrize(("plural", "part"), sorted(BY_USERS), ids=lambda value: value)
+def test_what_a_user_leaves_out_means_the_same_to_types_and_schema(plural: str, part: str) -> None:
+    found = {n.path: n.schema["default"] for n in nodes(plural) if "default" in n.schema}
     assert found == {
         path: default
-        for path, default in type_defaults(_info(v1alpha1.DriftTriggerSpec), "spec")
+        for path, default in type_defaults(_info(TYPES[plural, part]), part)
         if default not in (None, "")
     }
 
 
-@pytest.mark.parametrize("root", [t for t in TYPES.values() if t is not v1alpha1.DriftTriggerSpec])
+@pytest.mark.parametrize("root", {TYPES[key]: None for key in TYPES if key not in BY_USERS})
 def test_what_the_operator_leaves_out_is_nothing(root: type) -> None:
     defaults = dict(type_defaults(_info(root), root.__name__))
     assert {path: value for path, value in defaults.items() if value} == {}
@@ -197,10 +221,22 @@ def test_a_type_looks_the_same_wherever_it_stands() -> None:
         for struct, found in structs(_info(root), schema):
             places.setdefault(struct, []).append(_without_text(found))
     assert len(places[v1alpha1.Evidence]) == 2
-    assert len(places[v1alpha1.Condition]) == 2
+    assert len(places[v1alpha1.Condition]) == 4
+    assert len(places[servers.Tls]) == 3
     assert len(places[v1alpha1.SeriesSummary]) == 3
     for struct, schemas in places.items():
         assert all(found == schemas[0] for found in schemas), struct.__name__
+
+
+def test_the_server_block_is_the_same_word_for_word_wherever_it_stands() -> None:
+    inline = schema_of("drifttriggers")["properties"]["spec"]["properties"]["prometheus"]
+    alone = schema_of("metricssources")["properties"]["spec"]
+    shared = schema_of("clustermetricssources")["properties"]["spec"]
+    own = shared["properties"].pop("allowedNamespaces")
+    assert own["type"] == "object"
+    assert alone == shared
+    # Only what the block as a whole is called depends on where it stands.
+    assert {**inline, "description": ""} == {**alone, "description": ""}
 
 
 @pytest.mark.parametrize("part", [key for key in TYPES if key != ("drifttriggers", "spec")])
@@ -310,7 +346,8 @@ def _is_bounded(schema: dict[str, Any]) -> bool:
         case "string":
             return "maxLength" in schema or "enum" in schema
         case "array":
-            return "maxItems" in schema and schema["x-kubernetes-list-type"] in {"atomic", "map"}
+            kinds = {"atomic", "map", "set"}
+            return "maxItems" in schema and schema["x-kubernetes-list-type"] in kinds
         case "integer":
             return {"minimum", "maximum"} <= schema.keys()
         case "number":  # finite by JSON; see the head of crds/drifttriggers.yaml

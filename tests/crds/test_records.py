@@ -11,6 +11,7 @@ from support.crds import (
     API_VERSION,
     GROUP,
     PLURALS,
+    SMALLEST_SOURCE,
     Edit,
     Server,
     edited,
@@ -74,6 +75,15 @@ def test_a_full_status_of_a_trigger_is_kept_as_it_is(server: Server, trigger: st
 def test_a_full_status_of_a_retraining_is_kept_as_it_is(server: Server, record: str) -> None:
     status = sample(schema_of("retrainings")["properties"]["status"])
     found = server.edit("retrainings", record, {"status": status}, status=True)
+    assert found["status"] == status
+
+
+@pytest.mark.e2e
+def test_a_full_status_of_a_source_is_kept_as_it_is(server: Server) -> None:
+    stored = server.create("metricssources", SMALLEST_SOURCE, dry_run=None)
+    status = sample(schema_of("metricssources")["properties"]["status"])
+    name = stored["metadata"]["name"]
+    found = server.edit("metricssources", name, {"status": status}, status=True)
     assert found["status"] == status
 
 

@@ -4,8 +4,7 @@ Each case changes the smallest complete object in one respect, so that a refusal
 smallest object itself is accepted. Nothing is stored: other tests may use the same API server.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -14,8 +13,12 @@ from support.crds import (
     POD,
     SMALLEST,
     Edit,
+    Rule,
     Server,
+    cases,
     edited,
+    field,
+    messages_of,
     refusal_of,
     schema_of,
 )
@@ -24,19 +27,6 @@ TEMPLATE = "spec.jobTemplate.spec.template.spec"
 LABELS = "spec.jobTemplate.metadata.labels"
 LONGEST_NAME = "a" * 49 + "1"
 LARGEST = 1.7976931348623157e308
-
-
-class Rule(NamedTuple):
-    """A rule by the words of its message, with edits that keep it and edits that break it."""
-
-    says: str
-    accepts: dict[str, Edit]
-    refuses: dict[str, Edit]
-
-
-def field(path: str, *values: Any) -> dict[str, Edit]:
-    """Name one edit of one field for each value."""
-    return {f"{path.rpartition('.')[2]} {str(value)[:60]!r}": {path: value} for value in values}
 
 
 def lower(**values: Any) -> Edit:
@@ -51,54 +41,13 @@ RULES = [
         field("metadata.name", "a" * 51, "fraud.detector", "a.b" * 20),
     ),
     Rule(
-        "address must be an http:// or https:// URL with a host",
-        field(
-            "spec.prometheus.address",
-            "https://thanos.monitoring:9091/prefix",
-            "http://[::1]:9090/",
-            "http://10.0.0.1:65535",
-            "https://mimir.example/user@tenant/prometheus",
-        ),
-        field(
-            "spec.prometheus.address",
-            "ftp://prometheus:9090",
-            "prometheus:9090",
-            "//prometheus:9090",
-            "http://:9090",
-            "http://prometheus:http",
-            "http://prometheus:65536",
-            "http://prometheus:0",
-            "http://prometheus:123456",
-            "http://pro metheus",
-            "http://prometheus/a b",
-            " http://prometheus",
-            "http:///api",
-        ),
-    ),
-    Rule(
-        "address must not hold a user or password",
-        field("spec.prometheus.address", "http://prometheus/at@sign"),
-        field(
-            "spec.prometheus.address",
-            "http://user:secret@prometheus:9090",
-            "https://user@prometheus",
-            "http://@prometheus",
-        ),
-    ),
-    Rule(
-        "address must not have a query or fragment",
-        field("spec.prometheus.address", "http://prometheus/%3Fa%23"),
-        field(
-            "spec.prometheus.address",
-            "http://prometheus?tenant=a",
-            "http://prometheus/#top",
-            "http://prometheus/prefix?",
-        ),
-    ),
-    Rule(
-        "timeout must be a duration of 1s to 2m",
-        field("spec.prometheus.timeout", "1s", "10s", "1m30s", "2m", "120s"),
-        field("spec.prometheus.timeout", "0s", "2m1s", "121s", "1h", "1500ms", "10"),
+        "prometheus and sourceRef exclude each other",
+        {
+            "an inline server": {"spec.prometheus": {"address": "http://a:1"}},
+            "a source": {"spec.prometheus": GONE, "spec.sourceRef": {"name": "shared.mimir"}},
+            "neither": {"spec.prometheus": GONE},
+        },
+        {"both": {"spec.sourceRef": {"name": "default"}}},
     ),
     Rule(
         "queryOffset must be a duration of 0s to 30d",
@@ -199,7 +148,16 @@ SCHEMA_REFUSES = {
     "an infinite threshold": ({"spec.threshold": float("inf")}, "invalid character 'I'"),
     "a threshold that is not a number": ({"spec.threshold": float("nan")}, "invalid character 'N'"),
     "a threshold beyond every double": ({"spec.threshold": 10**400}, ""),
-    "no server": ({"spec.prometheus": GONE}, "spec.prometheus: Required value"),
+    "a server without an address": ({"spec.prometheus": {}}, "address: Required value"),
+    "a source without a name": ({"spec.sourceRef": {}}, "spec.sourceRef.name: Required value"),
+    "a source of an unknown kind": (
+        {"spec.sourceRef": {"kind": "Prometheus", "name": "a"}},
+        '"MetricsSource", "ClusterMetricsSource"',
+    ),
+    "a source with a name that none can have": (
+        {"spec.sourceRef": {"name": "monitoring/a"}},
+        "spec.sourceRef.name in body should match",
+    ),
     "an empty query": ({"spec.query": ""}, "should be at least 1 chars long"),
     "a query of 8193 characters": ({"spec.query": "a" * 8193}, "may not be more than 8192"),
     "no jobTemplate": ({"spec.jobTemplate": GONE}, "spec.jobTemplate: Required value"),
@@ -223,15 +181,13 @@ SCHEMA_REFUSES = {
 }
 UNKNOWN_FIELDS = {
     "spec.treshold": 0.2,
-    "spec.sourceRef": {"name": "default"},
     "spec.approval": {},
     "spec.serviceAccountName": "trainer",
     "spec.policies": [],
-    "spec.prometheus.headers": [],
-    "spec.prometheus.queryParameters": [],
-    "spec.prometheus.auth": {},
-    "spec.prometheus.tls": {},
-    "spec.prometheus.batching": "Auto",
+    "spec.prometheus.url": "http://prometheus:9090",
+    "spec.prometheus.bearerToken": "secret",
+    "spec.prometheus.allowedNamespaces": {},
+    "spec.sourceRef.namespace": "monitoring",
     "spec.jobTemplate.metadata.name": "mine",
     "spec.jobTemplate.template": {},
     "spec.model.tier": "high",
@@ -252,25 +208,11 @@ TAKEN = {
 }
 
 
-def cases(which: str) -> list[Any]:
-    return [
-        pytest.param(edit, rule.says, id=f"{rule.says} - {name}")
-        for rule in RULES
-        for name, edit in getattr(rule, which).items()
-    ]
-
-
 def test_every_rule_of_a_trigger_has_cases_of_both_kinds() -> None:
-    for message in messages_of(schema_of("drifttriggers")):
+    schema = schema_of("drifttriggers")
+    del schema["properties"]["spec"]["properties"]["prometheus"]  # see test_servers.py
+    for message in messages_of(schema):
         assert [r for r in RULES if r.says in message and r.accepts and r.refuses], message
-
-
-def messages_of(schema: Any) -> Iterator[str]:
-    yield from (rule["message"] for rule in schema.get("x-kubernetes-validations", []))
-    for child in schema.get("properties", {}).values():
-        yield from messages_of(child)
-    if "items" in schema:
-        yield from messages_of(schema["items"])
 
 
 @pytest.mark.e2e
@@ -278,17 +220,33 @@ def test_the_smallest_trigger_is_complete_and_gets_the_defaults(server: Server) 
     spec = server.create("drifttriggers", SMALLEST)["spec"]
     assert (spec["cooldown"], spec["maxAttempts"], spec["comparison"]) == ("24h", 3, "GreaterThan")
     assert spec["prometheus"]["timeout"] == "10s"
-    assert not spec.keys() & {"interval", "schedule", "timeZone", "clearThreshold", "breaches"}
+    assert spec["prometheus"]["batching"] == "Auto"
+    assert not spec.keys() & {
+        "sourceRef",
+        "interval",
+        "schedule",
+        "timeZone",
+        "clearThreshold",
+        "breaches",
+    }
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(("edit", "says"), cases("accepts"))
+def test_a_source_by_name_alone_is_one_of_the_cluster(server: Server) -> None:
+    edit = {"spec.prometheus": GONE, "spec.sourceRef": {"name": "shared"}}
+    spec = server.create("drifttriggers", edited(edit))["spec"]
+    assert spec["sourceRef"] == {"kind": "ClusterMetricsSource", "name": "shared"}
+    assert "prometheus" not in spec
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("edit", "says"), cases(RULES, "accepts"))
 def test_a_rule_accepts(server: Server, edit: Edit, says: str) -> None:
     server.create("drifttriggers", edited(edit))
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(("edit", "says"), cases("refuses"))
+@pytest.mark.parametrize(("edit", "says"), cases(RULES, "refuses"))
 def test_a_rule_refuses_and_says_why(server: Server, edit: Edit, says: str) -> None:
     assert says in refusal_of(server.create, "drifttriggers", edited(edit))
 
@@ -298,11 +256,12 @@ def test_a_rule_refuses_and_says_why(server: Server, edit: Edit, says: str) -> N
     ("edit", "where"),
     [
         ({"metadata.name": "a.b"}, "metadata.name"),
+        ({"spec.sourceRef": {"name": "default"}}, "spec.sourceRef"),
         ({"spec.clearThreshold": 1}, "spec.clearThreshold"),
         ({"spec.timeZone": "UTC"}, "spec.timeZone"),
         ({"spec.breaches": {"required": 2, "window": 1}}, "spec.breaches.required"),
     ],
-    ids=["the name", "the clear side", "the time zone", "the number of breaches"],
+    ids=["the name", "the source", "the clear side", "the time zone", "the number of breaches"],
 )
 def test_a_refusal_points_to_the_field_to_edit(server: Server, edit: Edit, where: str) -> None:
     assert f'"field":"{where}"' in refusal_of(server.create, "drifttriggers", edited(edit))

@@ -2,8 +2,9 @@
 
 import copy
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from kubernetes.client.exceptions import ApiException
 ROOT = Path(__file__).resolve().parents[2]
 GROUP, VERSION = "drifttrigger.dev", "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
-PLURALS = ("drifttriggers", "retrainings")
+PLURALS = ("drifttriggers", "retrainings", "metricssources", "clustermetricssources")
 WAIT_SECONDS = 30.0
 
 GONE = object()
@@ -31,6 +32,46 @@ SMALLEST = {
         "jobTemplate": {"spec": {"template": {"spec": POD}}},
     },
 }
+SMALLEST_SOURCE = {
+    "apiVersion": API_VERSION,
+    "kind": "MetricsSource",
+    "metadata": {"name": "platform"},
+    "spec": {"address": "https://prometheus.monitoring:9090"},
+}
+SMALLEST_CLUSTER_SOURCE = {**SMALLEST_SOURCE, "kind": "ClusterMetricsSource"}
+
+
+class Rule(NamedTuple):
+    """A rule by the words of its message, with edits that keep it and edits that break it."""
+
+    says: str
+    accepts: dict[str, Edit]
+    refuses: dict[str, Edit]
+
+
+def field(path: str, *values: Any) -> dict[str, Edit]:
+    """Name one edit of one field for each value."""
+    named = {f"{path.rpartition('.')[2]} {str(v)[:60]!r}": {path: v} for v in values}
+    assert len(named) == len(values), "two values look the same; name them yourself"
+    return named
+
+
+def cases(rules: Sequence[Rule], which: str) -> list[Any]:
+    """Give every edit that the rules accept, or refuse, with the words of its rule."""
+    return [
+        pytest.param(edit, rule.says, id=f"{rule.says} - {name}")
+        for rule in rules
+        for name, edit in getattr(rule, which).items()
+    ]
+
+
+def messages_of(schema: Any) -> Iterator[str]:
+    """Yield the message of every rule of a schema and below it."""
+    yield from (rule["message"] for rule in schema.get("x-kubernetes-validations", []))
+    for child in schema.get("properties", {}).values():
+        yield from messages_of(child)
+    if "items" in schema:
+        yield from messages_of(schema["items"])
 
 
 def load_crd(plural: str) -> dict[str, Any]:
@@ -57,8 +98,10 @@ def sample(schema: dict[str, Any]) -> Any:
             return [sample(schema["items"])]
         case "string" if schema.get("format") == "date-time":
             return "2026-01-31T12:00:00Z"
+        case "string" if "enum" in schema:
+            return next(choice for choice in schema["enum"] if choice != schema.get("default"))
         case "string":
-            return schema["enum"][0] if "enum" in schema else "Text"
+            return "Text"
         case "integer" | "number":
             return 7 if schema["type"] == "integer" else 0.25
         case "boolean":
@@ -125,9 +168,9 @@ def _until_done(step: Any, *, retried: set[int]) -> None:
         time.sleep(0.1)
 
 
-def edited(edit: Edit) -> dict[str, Any]:
-    """Change the smallest complete DriftTrigger."""
-    body = copy.deepcopy(SMALLEST)
+def edited(edit: Edit, smallest: Edit = SMALLEST) -> dict[str, Any]:
+    """Change the smallest complete object of a kind, a DriftTrigger unless told otherwise."""
+    body = copy.deepcopy(smallest)
     for path, value in edit.items():
         *parents, last = path.split(".")
         node = body
@@ -157,10 +200,11 @@ class Server:
 
     def create(self, plural: str, body: Edit, *, dry_run: str | None = "All") -> dict[str, Any]:
         """Create an object under strict field validation; by default it is not stored."""
+        how = {"dry_run": dry_run, "field_validation": "Strict"}
+        if load_crd(plural)["spec"]["scope"] == "Cluster":
+            return self.objects.create_cluster_custom_object(GROUP, VERSION, plural, body, **how)
         where = (GROUP, VERSION, self.namespace, plural)
-        return self.objects.create_namespaced_custom_object(
-            *where, body, dry_run=dry_run, field_validation="Strict"
-        )
+        return self.objects.create_namespaced_custom_object(*where, body, **how)
 
     def edit(self, plural: str, name: str, patch: Edit, *, status: bool = False) -> dict[str, Any]:
         """Merge a patch into a stored object, its status on demand; the result is not stored."""

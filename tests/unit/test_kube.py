@@ -13,6 +13,7 @@ from drifttrigger.api.errors import (
     ConflictError,
     DriftTriggerError,
     ForbiddenError,
+    MissingRight,
     NamespaceGone,
     NotFoundError,
     PermanentError,
@@ -36,7 +37,7 @@ def status(**fields: object) -> bytes:
         pytest.param(
             403,
             status(message='jobs is forbidden: User "a" cannot create resource "jobs"'),
-            TransientError,
+            MissingRight,
             id="a right that may come",
         ),
         pytest.param(403, status(message="exceeded quota: q"), QuotaExceeded, id="quota"),
@@ -67,6 +68,14 @@ def test_each_refusal_is_one_class_of_ours(
     code: int, payload: bytes, kind: type[DriftTriggerError]
 ) -> None:
     assert type(error_of(code, payload)) is kind
+
+
+def test_a_missing_right_tells_whom_the_server_takes_us_for() -> None:
+    account = "system:serviceaccount:drifttrigger-system:drifttrigger"
+    message = f'secrets "p" is forbidden: User "{account}" cannot get resource "secrets"'
+    error = error_of(403, status(message=message))
+    assert isinstance(error, MissingRight)
+    assert error.user == account
 
 
 def test_a_wish_to_wait_is_kept() -> None:

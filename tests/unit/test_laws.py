@@ -131,7 +131,10 @@ class Model:
             since = self.begins + [begun.begun_at for begun in self.active.values()]
         else:
             blocked, since = bool(self.active), self.ends
-        return not blocked and all(at >= instant + of.cooldown for instant in since)
+        # Evidence as old as the last end asks for nothing, even without a cooldown.
+        return not blocked and all(
+            at > instant and at >= instant + of.cooldown for instant in since
+        )
 
 
 class Laws(RuleBasedStateMachine):

@@ -4,14 +4,17 @@ import asyncio
 import gzip
 import zlib
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from drifttrigger.api.reasons import Outcome
-from drifttrigger.clients.http import MAX_BYTES, HttpClient, HttpReply
+from drifttrigger.api.servers import PrometheusServer
+from drifttrigger.clients.clock import SystemClock
+from drifttrigger.clients.http import MAX_BYTES, HttpClient
+from drifttrigger.clients.secrets import Secrets
 from drifttrigger.core.observation import Answer, Observation, observe
 from drifttrigger.sources.base import Question
 from drifttrigger.sources.prometheus import PrometheusSource
@@ -38,12 +41,14 @@ async def server() -> AsyncIterator[MetricsServer]:
 @pytest.fixture
 async def source() -> AsyncIterator[PrometheusSource]:
     http = HttpClient()
-    yield PrometheusSource(http)
+    clock = SystemClock()
+    yield PrometheusSource(http, Secrets(None, clock), clock)
     await http.close()
 
 
-def question(address: str, *, seconds: float = 5.0, query: str = "max(drift)") -> Question:
-    return Question(address=address, query=query, at=AT, timeout=timedelta(seconds=seconds))
+def question(address: str, *, seconds: int = 5, query: str = "max(drift)") -> Question:
+    server = PrometheusServer(address=address, timeout=f"{seconds}s")
+    return Question(source=server, namespace="models", query=query, at=AT)
 
 
 def named(answer: Answer, **spec: Any) -> Observation:
@@ -110,20 +115,17 @@ async def test_a_server_that_takes_neither_is_unreachable(
     assert "HTTP 405" in answer.message
 
 
-async def test_post_and_get_share_one_timeout() -> None:
-    class Recorder:
-        def __init__(self) -> None:
-            self.timeouts: list[float] = []
+async def test_post_and_get_share_one_timeout(
+    server: MetricsServer, source: PrometheusSource
+) -> None:
+    async def answer(_: Asked) -> web.Response:
+        await asyncio.sleep(0.7)
+        return web.Response(status=405)
 
-        async def send(self, *_: str, form: Any, timeout_seconds: float) -> HttpReply:
-            self.timeouts.append(timeout_seconds)
-            return HttpReply(405, {}, b"")
-
-    recorder = Recorder()
-    await PrometheusSource(recorder).ask(question("http://x", seconds=5))  # type: ignore[arg-type]
-    first, second = recorder.timeouts
-    assert first == 5.0
-    assert second < first
+    server.answer = answer
+    heard = await source.ask(question(server.url, seconds=1))
+    assert heard.message == f"{server.url}: no whole answer within 1 s"
+    assert [asked.method for asked in server.asked] == ["POST", "GET"]
 
 
 async def test_a_redirect_is_not_followed(server: MetricsServer, source: PrometheusSource) -> None:
@@ -131,7 +133,30 @@ async def test_a_redirect_is_not_followed(server: MetricsServer, source: Prometh
         server.says(b"", status=307, headers={"Location": target.url + "/api/v1/query"})
         answer = await source.ask(question(server.url))
         assert answer.failure is Outcome.UNREACHABLE
+        assert f"HTTP 307 redirects to {target.url.rpartition(':')[0]}" in answer.message
         assert target.asked == []
+
+
+@pytest.mark.parametrize(
+    ("location", "named"),
+    [
+        ("https://u:pw-7Qx2@login.example/sso?token=pw-7Qx2#pw-7Qx2", "https://login.example/sso"),
+        ("/login?next=pw-7Qx2", "/login"),
+        ("//other.example/a;b", "//other.example/a;b"),
+        ("http://[::1", "an address that is no URL"),
+        ("", "nowhere"),
+        ("https://a.example/" + "x" * 4000, "https://a.example/xxx"),
+    ],
+    ids=["user, query and fragment", "a path", "another host", "no URL", "empty", "endless"],
+)
+async def test_a_redirect_is_named_without_what_may_be_secret(
+    location: str, named: str, server: MetricsServer, source: PrometheusSource
+) -> None:
+    server.says(b"", status=302, headers={"Location": location})
+    answer = await source.ask(question(server.url))
+    assert f"HTTP 302 redirects to {named}" in answer.message
+    assert "pw-7Qx2" not in answer.message
+    assert len(answer.message) < 400
 
 
 async def test_no_proxy_from_the_environment_is_used(
@@ -161,9 +186,9 @@ async def test_silence_ends_with_the_timeout(
         raise AssertionError
 
     server.answer = answer
-    heard = await source.ask(question(server.url, seconds=0.1))
+    heard = await source.ask(question(server.url, seconds=1))
     assert heard.failure is Outcome.UNREACHABLE
-    assert heard.message == f"{server.url}: no whole answer within 0.1 s"
+    assert heard.message == f"{server.url}: no whole answer within 1 s"
 
 
 async def test_a_body_that_stops_ends_with_the_timeout(
@@ -185,7 +210,7 @@ async def test_a_body_that_stops_ends_with_the_timeout(
     server.answer = answer
     async with await asyncio.start_server(handle, "127.0.0.1", 0) as hanging:
         port = hanging.sockets[0].getsockname()[1]
-        heard = await source.ask(question(f"http://127.0.0.1:{port}", seconds=0.1))
+        heard = await source.ask(question(f"http://127.0.0.1:{port}", seconds=1))
     assert half_is_sent.is_set()
     assert heard.failure is Outcome.UNREACHABLE
     assert "no whole answer" in heard.message

@@ -33,7 +33,7 @@ def test_the_smallest_spec_has_the_defaults_of_the_api() -> None:
     assert (of.no_data, of.infinity) == (NoDataPolicy.HOLD, InfinityPolicy.HOLD)
     assert of.concurrency is ConcurrencyPolicy.FORBID
     assert (of.cooldown.total_seconds(), of.deadline.total_seconds()) == (86400, 3600)
-    assert (of.timeout.total_seconds(), of.query_offset.total_seconds()) == (10, 0)
+    assert (of.query_offset.total_seconds(), of.source_name) == (0, of.source.address)
     assert (of.suspend, of.dry_run, of.reduce) == (False, False, None)
     assert of.model.name == "fraud"
 

@@ -44,7 +44,7 @@ def test_a_whole_trigger_has_rules_and_no_problem() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        pytest.param({}, "prometheus", id="nothing"),
+        pytest.param({}, "query", id="nothing"),
         pytest.param({**SPEC, "threshold": "x"}, "threshold", id="a word as threshold"),
         pytest.param({**SPEC, "interval": "5 minutes"}, "spec.interval", id="no duration"),
         pytest.param({**SPEC, "schedule": "@daily"}, "spec.schedule", id="no five fields"),

@@ -88,6 +88,8 @@ class Reason(StrEnum):
     INFINITE = "Infinite"
     PARTIAL = "Partial"
     SOURCE_ERROR = "SourceError"
+    # MetricsSource, Ready=True
+    ANSWERING = "Answering"
     # TemplateValid
     VALID = "Valid"
     REFUSED = "Refused"
@@ -144,6 +146,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.INFINITE: "the score is infinite",
     Reason.PARTIAL: "the server says that its answer is partial",
     Reason.SOURCE_ERROR: "the server gave no usable answer",
+    Reason.ANSWERING: "the server answers queries",
     Reason.VALID: "the API server would accept the Job",
     Reason.REFUSED: "the API server refuses the Job",
     Reason.UNKNOWN: "whether the API server would accept the Job can't be told now",

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from drifttrigger.api.reasons import Outcome
+from drifttrigger.api.servers import PrometheusServer, SourceRef, Value
 
 GROUP = "drifttrigger.dev"
 VERSION = "v1alpha1"
@@ -97,25 +98,14 @@ class Cause(StrEnum):
     MANUAL = "Manual"
 
 
-class _Value(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A value as the API server holds it: camelCase, absent where it is the default."""
-
-
-class PrometheusServer(_Value, frozen=True, kw_only=True):
-    """A Prometheus-compatible server."""
-
-    address: str
-    timeout: str = "10s"
-
-
-class Breaches(_Value, frozen=True, kw_only=True):
+class Breaches(Value, frozen=True, kw_only=True):
     """N of the last M deciding observations."""
 
     required: int = 1
     window: int | None = None
 
 
-class Model(_Value, frozen=True, kw_only=True):
+class Model(Value, frozen=True, kw_only=True):
     """Which model this is about."""
 
     name: str = ""
@@ -124,12 +114,13 @@ class Model(_Value, frozen=True, kw_only=True):
     risk_tier: str = ""
 
 
-class DriftTriggerSpec(_Value, frozen=True, kw_only=True):
+class DriftTriggerSpec(Value, frozen=True, kw_only=True):
     """What a user declares; the Job template is read live when a decision fires."""
 
-    prometheus: PrometheusServer
     query: str
     threshold: float
+    prometheus: PrometheusServer | None = None
+    source_ref: SourceRef | None = None
     query_offset: str = "0s"
     reduce: Reduce | None = None
     interval: str | None = None
@@ -153,7 +144,7 @@ class DriftTriggerSpec(_Value, frozen=True, kw_only=True):
     model: Model = Model()
 
 
-class Condition(_Value, frozen=True, kw_only=True):
+class Condition(Value, frozen=True, kw_only=True):
     """A condition as metav1.Condition has it."""
 
     type: str
@@ -164,14 +155,14 @@ class Condition(_Value, frozen=True, kw_only=True):
     observed_generation: int = 0
 
 
-class SeriesSample(_Value, frozen=True, kw_only=True):
+class SeriesSample(Value, frozen=True, kw_only=True):
     """One series of an answer: its labels and Prometheus' own text of its value."""
 
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
     value: str
 
 
-class SeriesSummary(_Value, frozen=True, kw_only=True):
+class SeriesSummary(Value, frozen=True, kw_only=True):
     """The series behind a score: how many, how many breach alone, the worst five."""
 
     count: int = 0
@@ -179,7 +170,7 @@ class SeriesSummary(_Value, frozen=True, kw_only=True):
     worst: tuple[SeriesSample, ...] = ()
 
 
-class LastEvaluation(_Value, frozen=True, kw_only=True):
+class LastEvaluation(Value, frozen=True, kw_only=True):
     """The newest answer; `score` is absent when it is not a finite number."""
 
     time: str
@@ -190,7 +181,7 @@ class LastEvaluation(_Value, frozen=True, kw_only=True):
     message: str = ""
 
 
-class Episode(_Value, frozen=True, kw_only=True):
+class Episode(Value, frozen=True, kw_only=True):
     """Breaching (number 0: not yet an episode) or drifted (number ≥ 1)."""
 
     number: int = 0
@@ -199,7 +190,7 @@ class Episode(_Value, frozen=True, kw_only=True):
     worst_score: float | None = None
 
 
-class Evidence(_Value, frozen=True, kw_only=True):
+class Evidence(Value, frozen=True, kw_only=True):
     """Why a decision was made: enough to repeat it."""
 
     source: str
@@ -215,7 +206,7 @@ class Evidence(_Value, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-class Pending(_Value, frozen=True, kw_only=True):
+class Pending(Value, frozen=True, kw_only=True):
     """An intent that is written down and not yet carried out: a Retraining but its template."""
 
     name: str
@@ -229,7 +220,7 @@ class Pending(_Value, frozen=True, kw_only=True):
     evidence: Evidence
 
 
-class Active(_Value, frozen=True, kw_only=True):
+class Active(Value, frozen=True, kw_only=True):
     """An unfinished Retraining that has the right to run; `started` once its Job exists (Allow)."""
 
     name: str
@@ -238,7 +229,7 @@ class Active(_Value, frozen=True, kw_only=True):
     started: bool = False
 
 
-class LastRetraining(_Value, frozen=True, kw_only=True):
+class LastRetraining(Value, frozen=True, kw_only=True):
     """The newest Retraining that ended; its end starts the cooldown."""
 
     name: str
@@ -248,21 +239,21 @@ class LastRetraining(_Value, frozen=True, kw_only=True):
     score_after: float | None = None
 
 
-class LastManual(_Value, frozen=True, kw_only=True):
+class LastManual(Value, frozen=True, kw_only=True):
     """The newest `trigger-now` that was taken or refused."""
 
     time: str
     result: str
 
 
-class SpecHash(_Value, frozen=True, kw_only=True):
+class SpecHash(Value, frozen=True, kw_only=True):
     """Digests of the parts of the spec whose change resets state."""
 
     condition: str = ""
     job_template: str = ""
 
 
-class DriftTriggerStatus(_Value, frozen=True, kw_only=True):
+class DriftTriggerStatus(Value, frozen=True, kw_only=True):
     """What detection knows; every decision rests on this alone (`evaluation`, section 4)."""
 
     observed_generation: int = 0
@@ -280,7 +271,7 @@ class DriftTriggerStatus(_Value, frozen=True, kw_only=True):
     spec_hash: SpecHash = SpecHash()
 
 
-class TriggerRef(_Value, frozen=True, kw_only=True):
+class TriggerRef(Value, frozen=True, kw_only=True):
     """The trigger that decided, as it was then."""
 
     name: str
@@ -288,7 +279,7 @@ class TriggerRef(_Value, frozen=True, kw_only=True):
     generation: int
 
 
-class RetrainingSpec(_Value, frozen=True, kw_only=True):
+class RetrainingSpec(Value, frozen=True, kw_only=True):
     """One decision to retrain; immutable."""
 
     trigger_ref: TriggerRef
@@ -302,7 +293,7 @@ class RetrainingSpec(_Value, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
-class Target(_Value, frozen=True, kw_only=True):
+class Target(Value, frozen=True, kw_only=True):
     """What was started for a Retraining."""
 
     api_version: str
@@ -311,7 +302,7 @@ class Target(_Value, frozen=True, kw_only=True):
     uid: str
 
 
-class RetrainingStatus(_Value, frozen=True, kw_only=True):
+class RetrainingStatus(Value, frozen=True, kw_only=True):
     """How far a Retraining has come."""
 
     conditions: tuple[Condition, ...] = ()
@@ -320,3 +311,27 @@ class RetrainingStatus(_Value, frozen=True, kw_only=True):
     completion_time: str = ""
     score_after: float | None = None
     still_breaching: bool | None = None
+
+
+class SourceError(Value, frozen=True, kw_only=True):
+    """The newest failure of a server."""
+
+    time: str
+    message: str
+
+
+class ServerInfo(Value, frozen=True, kw_only=True):
+    """What a server tells of itself."""
+
+    kind: str = ""
+    version: str = ""
+
+
+class MetricsSourceStatus(Value, frozen=True, kw_only=True):
+    """How a server has answered lately; of both kinds of source."""
+
+    observed_generation: int = 0
+    conditions: tuple[Condition, ...] = ()
+    last_error: SourceError | None = None
+    server: ServerInfo | None = None
+    triggers: int = 0

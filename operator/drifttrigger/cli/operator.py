@@ -4,6 +4,7 @@ import asyncio
 
 import click
 
+from drifttrigger.core.servers import DEFAULT_SOURCE
 from drifttrigger.runtime.main import run
 from drifttrigger.runtime.settings import Controller, LogFormat, Settings
 
@@ -56,6 +57,34 @@ def _controllers(_context: click.Context, _parameter: click.Parameter, text: str
     default=20,
     help="Jobs that this process starts in any minute.",
 )
+@click.option(
+    "--max-in-flight-per-source",
+    type=click.IntRange(min=1, max=1000),
+    default=8,
+    help="Requests under way at once to one metrics server.",
+)
+@click.option(
+    "--default-source",
+    default=DEFAULT_SOURCE,
+    help="ClusterMetricsSource of triggers that name no source.",
+)
+@click.option(
+    "--operator-namespace",
+    default="",
+    show_default=False,
+    help="Namespace of the Secrets that ClusterMetricsSources name.  [default: that of the pod]",
+)
+@click.option(
+    "--lease-namespace",
+    default="",
+    show_default=False,
+    help="Where replicas announce themselves.  [default: the operator's namespace]",
+)
+@click.option(
+    "--proxy-from-env",
+    is_flag=True,
+    help="Reach metrics servers through HTTP_PROXY and the like; addresses are not checked then.",
+)
 @click.option("--identity", default="", help="Name of this process; default: the host's name.")
 def operator(
     controllers: list[str],
@@ -68,6 +97,11 @@ def operator(
     log_level: str,
     api_write_budget: float,
     max_starts_per_minute: int,
+    max_in_flight_per_source: int,
+    default_source: str,
+    operator_namespace: str,
+    lease_namespace: str,
+    proxy_from_env: bool,  # noqa: FBT001 - click hands options over by name
     identity: str,
 ) -> None:
     """Run the operator until SIGTERM or SIGINT.
@@ -85,6 +119,11 @@ def operator(
         log_level=log_level,
         api_write_budget=api_write_budget,
         max_starts_per_minute=max_starts_per_minute,
+        max_in_flight_per_source=max_in_flight_per_source,
+        default_source=default_source,
+        operator_namespace=operator_namespace,
+        lease_namespace=lease_namespace,
+        proxy_from_env=proxy_from_env,
         identity=identity,
     )
     asyncio.run(run(settings))

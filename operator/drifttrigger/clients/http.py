@@ -1,20 +1,24 @@
-"""HTTP to metrics servers: bounded in time and size, no redirects, no proxies from the environment.
+"""HTTP to metrics servers: bounded in time and size, no redirects, guarded addresses.
 
 The answer is capped after decompression, so that a small body can't unfold into a large one.
+Proxies of the environment are used only when switched on: through one, addresses can't be checked.
 """
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from drifttrigger.api.errors import TransientError
+from drifttrigger.clients.guard import GuardedSockets, runs_in_a_pod
 
 MAX_BYTES = 8 * 1024 * 1024
 _CHUNK = 64 * 1024
+Pairs = Sequence[tuple[str, str]]
 
 
 class HttpProblem(Enum):
@@ -40,6 +44,30 @@ class HttpFailure(TransientError):  # noqa: N818 - the name is the meaning
         self.problem = problem
 
 
+class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One request.
+
+    Attributes:
+        method: GET or POST.
+        url: Where to, without a query.
+        form: Sent in the body (POST) or behind the parameters in the URL (GET).
+        parameters: Sent in the URL, whatever the method.
+        headers: More headers.
+        timeout_seconds: For the whole request, to the last byte.
+        tls: How the server is checked; None for the system's certificates.
+        server_name: Name that the server's certificate has to show; empty for the URL's host.
+    """
+
+    method: str
+    url: str
+    timeout_seconds: float
+    form: Mapping[str, str] = {}
+    parameters: Pairs = ()
+    headers: Pairs = ()
+    tls: ssl.SSLContext | None = None
+    server_name: str = ""
+
+
 class HttpReply(msgspec.Struct, frozen=True):
     """A whole reply: status, headers in lower case, decompressed body."""
 
@@ -49,10 +77,24 @@ class HttpReply(msgspec.Struct, frozen=True):
 
 
 class HttpClient:
-    """A pool of connections to metrics servers; one for the process."""
+    """A pool of connections to metrics servers; one for the process.
 
-    def __init__(self, *, max_bytes: int = MAX_BYTES) -> None:
+    Args:
+        max_bytes: Cap of an answer, after decompression.
+        loopback: Whether loopback may be asked; by default wherever this is no pod.
+        trust_env: Whether proxies of the environment are used.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int = MAX_BYTES,
+        loopback: bool | None = None,
+        trust_env: bool = False,
+    ) -> None:
         self._max_bytes = max_bytes
+        self._loopback = not runs_in_a_pod() if loopback is None else loopback
+        self._trust_env = trust_env
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -61,40 +103,50 @@ class HttpClient:
             await self._session.close()
             self._session = None
 
-    async def send(
-        self, method: str, url: str, *, form: Mapping[str, str], timeout_seconds: float
-    ) -> HttpReply:
-        """Send one request, form-encoded (POST) or in the query string (GET).
+    async def send(self, request: HttpRequest) -> HttpReply:
+        """Send one request and read the whole reply.
 
         Raises:
             HttpFailure: There is no whole reply within time and size.
         """
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                headers={"User-Agent": "drifttrigger", "Accept": "application/json"},
-            )
+        is_post = request.method == "POST"
+        parameters = [*request.parameters, *(() if is_post else request.form.items())]
         try:
-            async with asyncio.timeout(timeout_seconds):
-                async with self._session.request(
-                    method,
+            url = URL(request.url).with_query(parameters) if parameters else URL(request.url)
+            async with (
+                asyncio.timeout(request.timeout_seconds),
+                self._opened().request(
+                    request.method,
                     url,
-                    data=form if method == "POST" else None,
-                    params=form if method == "GET" else None,
+                    data=request.form if is_post else None,
+                    headers=request.headers,
+                    ssl=request.tls or True,
+                    server_hostname=request.server_name or None,
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=None),
-                ) as response:
-                    body = await self._read(response)
-                    headers = {name.lower(): value for name, value in response.headers.items()}
-                    return HttpReply(response.status, headers, body)
+                ) as response,
+            ):
+                body = await self._read(response)
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return HttpReply(response.status, headers, body)
         except TimeoutError as error:
             raise HttpFailure(
-                HttpProblem.TIMEOUT, f"no whole answer within {timeout_seconds:g} s"
+                HttpProblem.TIMEOUT, f"no whole answer within {request.timeout_seconds:g} s"
             ) from error
         except (aiohttp.ClientError, ssl.SSLError, OSError, ValueError) as error:
             raise _failure_of(error) from error
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0, socket_factory=GuardedSockets(loopback=self._loopback)
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=self._trust_env,
+                headers={"User-Agent": "drifttrigger", "Accept": "application/json"},
+            )
+        return self._session
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         chunks: list[bytes] = []
@@ -111,10 +163,22 @@ class HttpClient:
 
 
 def _failure_of(error: Exception) -> HttpFailure:
-    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return HttpFailure(HttpProblem.TLS, f"TLS: {error}")
+    tls = _tls_error(error)
+    if tls:
+        return HttpFailure(HttpProblem.TLS, f"TLS: {tls}")
     if isinstance(error, aiohttp.ClientConnectorError):
         return HttpFailure(HttpProblem.CONNECT, f"can't connect: {error.os_error or error}")
     if isinstance(error, aiohttp.InvalidURL):
         return HttpFailure(HttpProblem.CONNECT, f"no URL: {error}")
     return HttpFailure(HttpProblem.PROTOCOL, f"{type(error).__name__}: {error}")
+
+
+def _tls_error(error: BaseException) -> str:
+    """Say what is wrong with TLS; a server that wants a certificate says so after the handshake."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return str(error.certificate_error)
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return str(error.os_error)
+    if isinstance(error, ssl.SSLError):
+        return str(error)
+    return _tls_error(error.__cause__) if error.__cause__ is not None else ""

@@ -21,6 +21,7 @@ from drifttrigger.api.errors import (
     ConflictError,
     DriftTriggerError,
     ForbiddenError,
+    MissingRight,
     NamespaceGone,
     NotFoundError,
     PermanentError,
@@ -33,7 +34,7 @@ from drifttrigger.api.v1alpha1 import API_VERSION
 
 Json = dict[str, Any]
 REQUEST_SECONDS = 8.0
-_NO_RIGHT = re.compile(r'User ".*" cannot ')
+_NO_RIGHT = re.compile(r'User "(.*?)" cannot ')
 PAGE_SIZE = 500
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -63,6 +64,13 @@ RETRAININGS = Resource(API_VERSION, "retrainings", "Retraining")
 JOBS = Resource("batch/v1", "jobs", "Job")
 EVENTS = Resource("v1", "events", "Event")
 NAMESPACES = Resource("v1", "namespaces", "Namespace", namespaced=False)
+LEASES = Resource("coordination.k8s.io/v1", "leases", "Lease")
+SECRETS = Resource("v1", "secrets", "Secret")
+CONFIG_MAPS = Resource("v1", "configmaps", "ConfigMap")
+METRICS_SOURCES = Resource(API_VERSION, "metricssources", "MetricsSource")
+CLUSTER_METRICS_SOURCES = Resource(
+    API_VERSION, "clustermetricssources", "ClusterMetricsSource", namespaced=False
+)
 ACCESS_REVIEWS = Resource(
     "authorization.k8s.io/v1",
     "selfsubjectaccessreviews",
@@ -281,8 +289,8 @@ def error_of(status: int, payload: bytes, retry_after: str | None = None) -> Dri
         return TransientError(f"401 {message}")
     if status == 409:
         return AlreadyExists(message) if reason == "AlreadyExists" else ConflictError(message)
-    if status == 403 and _NO_RIGHT.search(message):
-        return TransientError(f"403 {message}")  # a right may come, as after the server's start
+    if status == 403 and (lacking := _NO_RIGHT.search(message)):
+        return MissingRight(f"403 {message}", user=lacking[1])
     if status == 403:
         return QuotaExceeded(message) if "exceeded quota" in message else ForbiddenError(message)
     if status == 404:

@@ -369,7 +369,7 @@ def evidence_of(
         time: The tick, or for a Manual retraining the time it was asked for.
     """
     return Evidence(
-        source=rules.server.address,
+        source=rules.source_name,
         query=rules.query,
         time=format_instant(time),
         outcome=observation.outcome,

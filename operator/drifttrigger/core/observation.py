@@ -48,6 +48,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         is_partial: The server marked the answer as partial outside of warnings.
         needs_edit: Only an edit of the trigger can cure the failure (errorType bad_data).
         retry_after_seconds: The server's own wish (429), if it named one.
+        is_held: Nothing was sent: the server backs off, for retry_after_seconds.
+        is_late: No whole answer came in time; the query, or the server, is slow.
+        is_servers: The server's own trouble, though it answered: it would say so to any query.
+        is_scalar: The query's type is scalar.
+        is_batched: It shared a request with others.
     """
 
     samples: tuple[Sample, ...] = ()
@@ -58,6 +63,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     is_partial: bool = False
     needs_edit: bool = False
     retry_after_seconds: float | None = None
+    is_held: bool = False
+    is_late: bool = False
+    is_servers: bool = False
+    is_scalar: bool = False
+    is_batched: bool = False
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +93,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     is_probe: bool = False
     needs_edit: bool = False
     retry_after_seconds: float | None = None
+    is_held: bool = False
+    is_batched: bool = False
 
 
 def parse_value(text: str) -> float | None:
@@ -121,6 +133,8 @@ def observe(rules: Rules, answer: Answer, tick: datetime, *, is_probe: bool = Fa
         is_probe=is_probe,
         needs_edit=answer.needs_edit,
         retry_after_seconds=answer.retry_after_seconds,
+        is_held=answer.is_held,
+        is_batched=answer.is_batched,
     )
 
 

@@ -13,6 +13,7 @@ import msgspec
 import orjson
 
 from drifttrigger.api.errors import SpecError
+from drifttrigger.api.servers import PrometheusServer, SourceRef
 from drifttrigger.api.v1alpha1 import (
     Comparison,
     ConcurrencyPolicy,
@@ -21,11 +22,16 @@ from drifttrigger.api.v1alpha1 import (
     Model,
     NoDataPolicy,
     PartialDataPolicy,
-    PrometheusServer,
     Reduce,
     SpecHash,
 )
 from drifttrigger.core.schedule import CronSchedule, IntervalSchedule, cron_schedule, phase
+from drifttrigger.core.servers import (
+    NO_SOURCE,
+    check_server,
+    source_identity,
+    source_name,
+)
 from drifttrigger.core.times import parse_duration
 
 DEFAULT_INTERVAL = "5m"
@@ -37,6 +43,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a decision asks of the spec.
 
     Attributes:
+        source: Where scores come from: the inline block, or a reference resolved when asked.
         clear_threshold: Bound of the clear side; equal to threshold without hysteresis.
         required: Breaches needed among the last `window` deciding observations.
         window: Number of deciding observations that are remembered, 1–100.
@@ -50,8 +57,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     namespace: str
     generation: int
-    server: PrometheusServer
-    timeout: timedelta
+    source: PrometheusServer | SourceRef
     query: str
     query_offset: timedelta
     reduce: Reduce | None
@@ -72,6 +78,11 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
     model: Model
     hashes: SpecHash
+
+    @property
+    def source_name(self) -> str:
+        """Where scores come from, for people and for the evidence."""
+        return source_name(self.source)
 
 
 def rules_of(
@@ -103,8 +114,7 @@ def rules_of(
         name=name,
         namespace=namespace,
         generation=generation,
-        server=spec.prometheus,
-        timeout=_bounded(spec.prometheus.timeout, "spec.prometheus.timeout", low=1, high=120),
+        source=_source_of(spec),
         query=spec.query,
         query_offset=parse_duration(spec.query_offset, field="spec.queryOffset"),
         reduce=spec.reduce,
@@ -126,6 +136,15 @@ def rules_of(
         model=msgspec.structs.replace(spec.model, name=spec.model.name or name),
         hashes=SpecHash(condition=condition_hash(spec), job_template=template),
     )
+
+
+def _source_of(spec: DriftTriggerSpec) -> PrometheusServer | SourceRef:
+    if spec.prometheus is not None and spec.source_ref is not None:
+        raise SpecError("spec.sourceRef", "excludes prometheus; keep one of them")
+    if spec.prometheus is not None:
+        check_server(spec.prometheus, field="spec.prometheus")
+        return spec.prometheus
+    return spec.source_ref or NO_SOURCE
 
 
 def breaches(score: float, comparison: Comparison, threshold: float) -> bool:
@@ -151,7 +170,7 @@ def condition_hash(spec: DriftTriggerSpec) -> str:
     offset = parse_duration(spec.query_offset, field="spec.queryOffset")
     return digest(
         [
-            spec.prometheus.address,
+            source_identity(_source_of(spec)),
             spec.query,
             offset.total_seconds(),
             spec.reduce,

@@ -16,6 +16,7 @@ from cronsim import CronSim, CronSimError
 
 from drifttrigger.api.errors import SpecError
 
+_MOST_COUNTED = 1000
 _NONE = timedelta(0)
 _SET_BACK = timedelta(hours=3)
 """How long after the clocks were set back a repeated wall time may last."""
@@ -32,6 +33,16 @@ class Schedule(Protocol):
 
     def shortest_wait(self) -> timedelta:
         """Return the least time between two ticks, for budgets."""
+
+
+def ticks_between(schedule: Schedule, first: datetime, last: datetime) -> int:
+    """Count the ticks after `first` and before `last`, at most 1000."""
+    count = 0
+    tick = schedule.following(first)
+    while tick is not None and tick < last and count < _MOST_COUNTED:
+        count += 1
+        tick = schedule.following(tick)
+    return count
 
 
 def phase(uid: str, interval: timedelta) -> timedelta:

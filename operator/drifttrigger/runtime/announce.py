@@ -12,6 +12,7 @@ from typing import Any
 
 from drifttrigger.api.errors import DriftTriggerError
 from drifttrigger.api.reasons import ConditionType, Outcome, Reason
+from drifttrigger.api.servers import SourceKind, SourceRef
 from drifttrigger.api.v1alpha1 import API_VERSION, Condition, Pending
 from drifttrigger.clients.clock import Clock
 from drifttrigger.clients.kube import EVENTS, KubeApi
@@ -20,10 +21,12 @@ from drifttrigger.core.decide import Decision
 from drifttrigger.core.manual import Hold
 from drifttrigger.core.naming import uid_hash
 from drifttrigger.core.observation import Observation, clean
+from drifttrigger.core.rules import Rules
 from drifttrigger.core.status import to_json
 from drifttrigger.core.times import format_instant
 from drifttrigger.runtime.records import Record, told_of
 from drifttrigger.runtime.views import RetrainingView, TriggerView
+from drifttrigger.sources.references import SourceView
 
 _LOG = logging.getLogger("drifttrigger.transitions")
 _AUDIT = logging.getLogger("drifttrigger.audit")
@@ -48,6 +51,9 @@ _WARNINGS = frozenset(
         *(Reason(outcome.value) for outcome in Outcome if outcome is not Outcome.SCORE),
     }
 )
+_CLUSTERS_EVENTS = "default"
+"""Where Events of objects without a namespace are recorded."""
+_READY = ConditionType.READY
 _OUTAGES = frozenset({Reason.UNREACHABLE, Reason.UNAUTHORIZED})
 
 
@@ -55,6 +61,13 @@ def _is_calm(ready: Condition | None, drifted: Condition | None) -> bool:
     """Whether all is well: nothing that a person has to be told after a restart or an outage."""
     is_ready = ready is not None and ready.status == "True"
     return is_ready and drifted is not None and drifted.status == "False"
+
+
+def _server_of(view: TriggerView, rules: Rules) -> tuple[str, str]:
+    """Say whom a trigger asks: namespace (empty where it is the same for all) and name."""
+    source = rules.source
+    is_own = isinstance(source, SourceRef) and source.kind is SourceKind.METRICS_SOURCE
+    return (view.namespace if is_own else "", rules.source_name)
 
 
 class Announcer:
@@ -72,7 +85,7 @@ class Announcer:
         self._instance = instance
         self._queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(_QUEUE)
         self._sequence = 0
-        self._outages: set[str] = set()
+        self._outages: set[tuple[str, str]] = set()
         self.events_dropped = 0
 
     async def run(self) -> None:
@@ -112,7 +125,7 @@ class Announcer:
             return
         before, record.logged = record.logged, told
         if ready is not None and ready.reason == Reason.EVALUATING and view.rules is not None:
-            self._say_outage_over(view, view.rules.server.address)
+            self._say_outage_over(view, view.rules)
         if _is_calm(ready, drifted) and (
             not before or any(reason in _OUTAGES for reason in before)
         ):
@@ -137,18 +150,34 @@ class Announcer:
         """Tell an outage of a server once, however many triggers ask it."""
         if ready is None or ready.reason not in _OUTAGES or view.rules is None:
             return False
-        address = view.rules.server.address
-        is_known = address in self._outages
-        self._outages.add(address)
+        server = _server_of(view, view.rules)
+        is_known = server in self._outages
+        self._outages.add(server)
         return is_known
 
-    def _say_outage_over(self, view: TriggerView, address: str) -> None:
+    def _say_outage_over(self, view: TriggerView, rules: Rules) -> None:
         """Tell the end of an outage once."""
-        if address in self._outages:
-            self._outages.discard(address)
-            message = f"{address} answers again"
+        server = _server_of(view, rules)
+        if server in self._outages:
+            self._outages.discard(server)
+            message = f"{rules.source_name} answers again"
             _LOG.info(message, extra=self._keys(view) | {"reason": Reason.EVALUATING})
             self._event(view, "DriftTrigger", Reason.EVALUATING, message)
+
+    def source(self, view: SourceView, *, before: tuple[Condition, ...]) -> None:
+        """Tell that a source began or ceased to answer; its triggers then need not tell."""
+        ready, was = find(view.status.conditions, ConditionType.READY), find(before, _READY)
+        if ready is None or (was is not None and was.status == ready.status):
+            return
+        server = (view.namespace, f"{view.kind.value}/{view.name}")
+        if ready.status == "True":
+            self._outages.discard(server)
+        else:
+            self._outages.add(server)
+        keys = {"namespace": view.namespace, "object": view.name, "reason": ready.reason}
+        _LOG.info("%s %s: %s", view.kind.value, view.name, ready.message, extra=keys)
+        if was is not None or ready.status == "False":
+            self._event(view, view.kind.value, ready.reason, ready.message)
 
     def retraining_created(self, view: TriggerView, pending: Pending) -> None:
         """Tell that a decision was carried out."""
@@ -251,7 +280,7 @@ class Announcer:
         return keys
 
     def _event(
-        self, view: TriggerView | RetrainingView, kind: str, reason: str, message: str
+        self, view: TriggerView | RetrainingView | SourceView, kind: str, reason: str, message: str
     ) -> None:
         now: datetime = self._clock.now()
         self._sequence += 1
@@ -261,13 +290,13 @@ class Announcer:
             "kind": "Event",
             "metadata": {
                 "name": f"{view.name[:200]}.{uid_hash(self._instance)}{stamp}",
-                "namespace": view.namespace,
+                "namespace": view.namespace or _CLUSTERS_EVENTS,
             },
             "involvedObject": {
                 "apiVersion": API_VERSION,
                 "kind": kind,
                 "name": view.name,
-                "namespace": view.namespace,
+                **({"namespace": view.namespace} if view.namespace else {}),
                 "uid": view.uid,
                 "resourceVersion": view.resource_version,
             },
@@ -282,6 +311,6 @@ class Announcer:
             "count": 1,
         }
         try:
-            self._queue.put_nowait((view.namespace, body))
+            self._queue.put_nowait((view.namespace or _CLUSTERS_EVENTS, body))
         except asyncio.QueueFull:
             self.events_dropped += 1

@@ -13,6 +13,7 @@ It may be repeated, interrupted or run by two replicas at any point.
 """
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 
 from msgspec.structs import replace
@@ -66,7 +67,11 @@ class Detection:
         budget: API writes.
         announcer: Events, logs and the audit trail.
         metrics: Counters.
-        concurrency: Passes under way at once.
+        concurrency: Passes under way at once; most of them wait for a metrics server.
+
+    Attributes:
+        records: All triggers, those of other replicas too.
+        owns: Whether the trigger with a UID is this replica's.
     """
 
     def __init__(
@@ -78,7 +83,7 @@ class Detection:
         budget: WriteBudget,
         announcer: Announcer,
         metrics: Metrics,
-        concurrency: int = 256,
+        concurrency: int = 4096,
     ) -> None:
         self._kube = kube
         self._clock = clock
@@ -97,6 +102,7 @@ class Detection:
             metrics=metrics,
         )
         self.records: dict[Key, Record] = {}
+        self.owns: Callable[[str], bool] = lambda _: True
         self.work = Worklist(self._pass, clock, concurrency=concurrency)
 
     # What the feed tells.
@@ -105,7 +111,9 @@ class Detection:
         """Take a newer snapshot; wake the trigger if anything but our own status changed."""
         record = self.records.get(view.key)
         if record is None or record.view.uid != view.uid:
-            self.records[view.key] = first_record(view, self._clock.now())
+            record = first_record(view, self._clock.now())
+            record.is_owned = self.owns(view.uid)
+            self.records[view.key] = record
             self.work.wake(view.key)
             return
         if int(view.resource_version) <= int(record.view.resource_version):
@@ -139,11 +147,44 @@ class Detection:
             record.must_clean = True
             self.work.wake(key)
 
+    def on_shards(self) -> None:
+        """Take up triggers that became this replica's; forget what is known of others'.
+
+        A record begins anew: what another replica has done meanwhile is in the status.
+        """
+        now = self._clock.now()
+        for key, record in self.records.items():
+            is_owned = self.owns(record.view.uid)
+            if is_owned == record.is_owned:
+                continue
+            self.deferred.forget(key)
+            fresh = first_record(record.view, now)
+            fresh.is_owned = is_owned
+            self.records[key] = fresh
+            if is_owned:
+                self.work.wake(key)
+            else:
+                self.work.drop(key)
+
+    def on_source(self, uses: Callable[[Rules, str], bool]) -> None:
+        """Ask at once for the triggers whose source came, changed or went.
+
+        Args:
+            uses: Says of rules and a namespace whether they mean that source.
+        """
+        for key, record in self.records.items():
+            rules = record.view.rules
+            if rules is not None and uses(rules, record.view.namespace):
+                if record.retry is not None:
+                    record.retry = replace(record.retry, at=self._clock.monotonic())
+                record.must_probe = True
+                self.work.wake(key)
+
     # One pass.
 
     async def _pass(self, key: Key) -> float | None:
         record = self.records.get(key)
-        if record is None:
+        if record is None or not self.owns(record.view.uid):
             return None
         view = record.view
         try:
@@ -237,7 +278,9 @@ class Detection:
             self.on_trigger_gone(record.view.key, record.view.uid)
             return None
         if view.uid != record.view.uid:
-            self.records[view.key] = first_record(view, self._clock.now())
+            record = first_record(view, self._clock.now())
+            record.is_owned = self.owns(view.uid)
+            self.records[view.key] = record
             return self._clock.monotonic()
         record.see(view, self._clock.now())
         record.must_release = True

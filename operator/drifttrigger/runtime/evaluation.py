@@ -4,6 +4,7 @@ The decision is made on one snapshot of the trigger and committed on that very s
 changed meanwhile makes the write a conflict, and the tick is decided again.
 """
 
+import logging
 from datetime import datetime, timedelta
 
 import msgspec
@@ -18,6 +19,7 @@ from drifttrigger.core.decide import Action, Decision, decide
 from drifttrigger.core.episode import is_drifted, verdict_of
 from drifttrigger.core.observation import Observation, observe
 from drifttrigger.core.rules import Rules
+from drifttrigger.core.schedule import ticks_between
 from drifttrigger.core.status import meaning
 from drifttrigger.core.times import parse_instant
 from drifttrigger.runtime.announce import Announcer
@@ -30,6 +32,7 @@ from drifttrigger.runtime.records import Record, last_evaluation, next_retry
 from drifttrigger.runtime.views import TriggerView
 from drifttrigger.sources.base import Question, Source
 
+_LOG = logging.getLogger(__name__)
 _HEARTBEAT = timedelta(seconds=60)
 _NEWS = timedelta(seconds=3)
 
@@ -90,20 +93,49 @@ class Evaluation:
         record.observation = observation
         if record.view.rules != rules:
             return  # edited while the server was asked: the edit's own probe comes next
+        if observation.is_batched and self._would_fire(record, rules, observation):
+            observation = await self._confirm(record, rules, observation)
+            fresh = Freshness(self._clock)
+            record.observation = observation
+            if record.view.rules != rules:
+                return
         await self._settle(record, rules, observation, fresh, now)
+
+    def _would_fire(self, record: Record, rules: Rules, observation: Observation) -> bool:
+        view = record.view
+        _, decision = decide(rules, record.base(view), observation, uid=view.uid)
+        return decision.action is Action.RETRAIN
+
+    async def _confirm(self, record: Record, rules: Rules, observation: Observation) -> Observation:
+        """Ask the query alone before it fires: that answer is the evidence."""
+        question = replace(_question(record, rules, observation.tick), alone=True)
+        alone = observe(rules, await self._source.ask(question), observation.tick)
+        if not alone.outcome.is_error and (alone.outcome, alone.value, alone.series) != (
+            observation.outcome,
+            observation.value,
+            observation.series,
+        ):
+            _LOG.warning(
+                "alone the query says %s %s, in a batch %s %s; it is asked alone from now on",
+                alone.outcome,
+                alone.value,
+                observation.outcome,
+                observation.value,
+                extra={"namespace": record.view.namespace, "object": record.view.name},
+            )
+            await self._source.distrust(question)
+        return alone
 
     async def _ask(
         self, record: Record, rules: Rules, tick: datetime | None, now: datetime
     ) -> Observation:
         at = tick if tick is not None else now
-        if tick is not None and record.retry is None:
+        if tick is not None and tick != record.asked_tick:
             self._metrics.lateness((now - tick).total_seconds())
-        question = Question(
-            address=rules.server.address,
-            query=rules.query,
-            at=at - rules.query_offset,
-            timeout=rules.timeout,
-        )
+            if record.asked_tick is not None:
+                self._metrics.missed(ticks_between(rules.schedule, record.asked_tick, tick))
+            record.asked_tick = tick
+        question = _question(record, rules, at)
         started = self._clock.monotonic()
         answer = await self._source.ask(question)
         observation = observe(rules, answer, at, is_probe=tick is None)
@@ -213,6 +245,15 @@ class Evaluation:
         if observation.is_probe and not failed:
             record.probed = rules.generation
             record.must_probe = False
+
+
+def _question(record: Record, rules: Rules, at: datetime) -> Question:
+    return Question(
+        source=rules.source,
+        namespace=record.view.namespace,
+        query=rules.query,
+        at=at - rules.query_offset,
+    )
 
 
 def _shown(decision: Decision, record: Record) -> Decision:

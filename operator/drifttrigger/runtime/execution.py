@@ -6,6 +6,7 @@ API server judge each new Job template by a strict dry run, and says so in condi
 """
 
 import logging
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -54,6 +55,9 @@ class Execution:
         budget: API writes.
         announcer: Events, logs and the audit trail.
         concurrency: Passes under way at once.
+
+    Attributes:
+        owns: Whether the object of a namespace and name, joined by a slash, is this replica's.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Execution:
         self._realisation = Realisation(
             kube, launcher, clock, gate=gate, budget=budget, on_refused=self._refused
         )
+        self.owns: Callable[[str], bool] = lambda _: True
         self._failures: dict[Key, int] = {}
         self._bound: dict[Key, tuple[str | None, ...]] = {}
         self._checked: dict[Key, tuple[str, int]] = {}
@@ -117,6 +122,8 @@ class Execution:
     # One pass over a Retraining.
 
     async def _pass(self, key: Key) -> float | None:
+        if not self.owns("/".join(key)):
+            return None  # a change of members wakes it again
         try:
             step = await self._realisation.run(key)
             self._failures.pop(key, None)
@@ -169,6 +176,8 @@ class Execution:
 
     async def _check_template(self, key: Key) -> float | None:
         """Let the API server judge the Job that a trigger would make."""
+        if not self.owns("/".join(key)):
+            return None
         try:
             live = await self._kube.get(DRIFT_TRIGGERS, *key)
             view = decode_trigger(live)
@@ -257,7 +266,7 @@ class Execution:
 def _rehearsal(view: TriggerView, rules: Rules, template: object) -> RetrainingSpec:
     """Make the Retraining that a decision now would make, for the dry run."""
     evidence = Evidence(
-        source=rules.server.address,
+        source=rules.source_name,
         query=rules.query,
         time="1970-01-01T00:00:00Z",
         outcome=Outcome.SCORE,

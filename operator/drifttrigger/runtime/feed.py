@@ -7,6 +7,7 @@ minutes drops what is gone and picks up what was missed.
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -17,13 +18,16 @@ import msgspec
 from kubernetes.aio import client
 
 from drifttrigger.api.errors import NotFoundError
+from drifttrigger.api.servers import SourceKind
 from drifttrigger.api.v1alpha1 import GROUP, LABEL_ACTIVE, LABEL_RETRAINING, VERSION
 from drifttrigger.clients.clock import Clock
 from drifttrigger.clients.kube import DRIFT_TRIGGERS, RETRAININGS, KubernetesApi, Resource
 from drifttrigger.runtime.detection import Detection
 from drifttrigger.runtime.execution import Execution
 from drifttrigger.runtime.settings import Settings
+from drifttrigger.runtime.sources import Sources
 from drifttrigger.runtime.views import Key, decode_retraining, decode_trigger
+from drifttrigger.sources.references import SOURCES, SourceView, decode_source
 
 Json = dict[str, Any]
 _LOG = logging.getLogger(__name__)
@@ -52,10 +56,11 @@ class Feed:
         settings: Namespaces and resync.
         detection: None when this process does not run it.
         execution: None when this process does not run it.
+        sources: None where detection is.
 
     Attributes:
         triggers: UID of each trigger that is known.
-        is_synced: Whether everything that the API server listed is known.
+        synced: Set once everything that the API server listed is known.
     """
 
     def __init__(
@@ -66,16 +71,18 @@ class Feed:
         *,
         detection: Detection | None,
         execution: Execution | None,
+        sources: Sources | None,
     ) -> None:
         self._kube = kube
         self._clock = clock
         self._settings = settings
         self._detection = detection
         self._execution = execution
+        self._sources = sources
         self.triggers: dict[Key, str] = {}
         self._retrainings: dict[Key, tuple[str, str]] = {}
         self.heard_at = clock.monotonic()
-        self.is_synced = False
+        self.synced = asyncio.Event()
 
     # Events.
 
@@ -116,6 +123,28 @@ class Feed:
         if self._execution is not None and not gone:
             self._execution.on_retraining(view)
 
+    def on_source(self, kind: SourceKind, body: Json, *, gone: bool) -> None:
+        """Take an event of a source; the triggers that use it are asked at once."""
+        self.heard_at = self._clock.monotonic()
+        if self._sources is None:
+            return
+        view = decode_source(kind, body)
+        if gone:
+            self._source_gone(view.key, view.uid)
+        elif self._sources.on_source(view):
+            self._wake_users(view)
+
+    def _source_gone(self, key: Key, uid: str) -> None:
+        view = self._sources.on_source_gone(key, uid) if self._sources is not None else None
+        if view is not None:
+            self._wake_users(view)
+
+    def _wake_users(self, view: SourceView) -> None:
+        """Let the triggers that use a source be asked at once."""
+        if self._sources is not None and self._detection is not None:
+            uses = self._sources.references.uses
+            self._detection.on_source(lambda rules, where: uses(rules.source, where, view))
+
     def on_job(self, body: Json, *, gone: bool) -> None:
         """Take an event of one of our Jobs, its end included."""
         del gone
@@ -135,6 +164,19 @@ class Feed:
             for retraining, (_, trigger) in self._retrainings.items():
                 if (retraining[0], trigger) == key:
                     self._execution.work.wake(retraining)
+
+    def on_shards(self) -> None:
+        """Look at everything again that may have become this replica's."""
+        if self._detection is not None:
+            self._detection.on_shards()
+        if self._execution is not None:
+            for key in self._retrainings:
+                self._execution.work.wake(key)
+            for key in self.triggers:
+                self._execution.templates.wake(key)
+        if self._sources is not None:
+            for key in self._sources.references.views:
+                self._sources.work.wake(key)
 
     # kopf.
 
@@ -178,6 +220,11 @@ class Feed:
         kopf.on.event(GROUP, VERSION, RETRAININGS.plural, registry=registry, id="retraining")(
             retrainings
         )
+        if self._sources is not None:
+            for kind in self._sources.watched:
+                take = handle(functools.partial(self.on_source, kind))
+                plural = SOURCES[kind].plural
+                kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural)(take)
         if self._execution is not None:
             jobs = handle(self.on_job)
             kopf.on.event("batch", "v1", "jobs", registry=registry, id="job")(jobs)
@@ -208,8 +255,25 @@ class Feed:
                 await self._look_for_retraining(key)
             elif self._execution is not None:
                 self._execution.work.wake(key)  # the end of its Job may have been missed
-        self.is_synced = True
+        await self._resync_sources()
+        self.synced.set()
         self.heard_at = self._clock.monotonic()
+
+    async def _resync_sources(self) -> None:
+        if self._sources is None:
+            return
+        for kind in self._sources.watched:
+            known = self._sources.known(kind)
+            listed = await self._listed(SOURCES[kind])
+            for key in known.keys() | listed.keys():
+                if known.get(key) == listed.get(key):
+                    continue
+                try:
+                    body = await self._kube.get(SOURCES[kind], *key)
+                except NotFoundError:
+                    self._source_gone(key, known.get(key, ""))
+                else:
+                    self.take(functools.partial(self.on_source, kind), body, gone=False)
 
     async def _look_for_trigger(self, key: Key, uid: str) -> None:
         """Read a trigger that one of us does not know of; only a live read says that it is gone."""
@@ -239,7 +303,7 @@ class Feed:
             async for page in self._kube.list_metadata(resource, namespace, labels=labels):
                 for item in page:
                     metadata = item["metadata"]
-                    found[metadata["namespace"], metadata["name"]] = metadata["uid"]
+                    found[metadata.get("namespace", ""), metadata["name"]] = metadata["uid"]
         return found
 
 

@@ -15,6 +15,7 @@ from drifttrigger.api.errors import DriftTriggerError
 from drifttrigger.clients.clock import SystemClock
 from drifttrigger.clients.http import HttpClient
 from drifttrigger.clients.kube import KubernetesApi
+from drifttrigger.clients.secrets import Secrets
 from drifttrigger.core.status import to_json
 from drifttrigger.runtime import logs, serve
 from drifttrigger.runtime.announce import Announcer
@@ -23,11 +24,19 @@ from drifttrigger.runtime.detection import Detection
 from drifttrigger.runtime.execution import Execution
 from drifttrigger.runtime.feed import Feed
 from drifttrigger.runtime.history import clean_orphans
-from drifttrigger.runtime.metrics import Metrics, ProcessCollector, TriggerCollector
+from drifttrigger.runtime.metrics import (
+    Metrics,
+    ProcessCollector,
+    SourceCollector,
+    TriggerCollector,
+)
 from drifttrigger.runtime.preflight import preflight_until
 from drifttrigger.runtime.settings import Controller, Settings, split_address
+from drifttrigger.runtime.shards import Shards
+from drifttrigger.runtime.sources import Sources
 from drifttrigger.runtime.worklist import Worklist
 from drifttrigger.sources.prometheus import PrometheusSource
+from drifttrigger.sources.references import SourceView
 from drifttrigger.targets.job import JobLauncher
 
 _LOG = logging.getLogger(__name__)
@@ -56,15 +65,34 @@ class Operator:
         budget = WriteBudget(self.clock, per_second=settings.api_write_budget)
         self.detection: Detection | None = None
         self.execution: Execution | None = None
+        self.sources: Sources | None = None
         if Controller.DETECTION in settings.controllers:
+            servers = PrometheusSource(
+                http,
+                Secrets(kube, self.clock),
+                self.clock,
+                max_in_flight=settings.max_in_flight_per_source,
+                on_request=self.metrics.asked,
+                on_batch=self.metrics.batched,
+            )
+            self.sources = Sources(
+                kube,
+                servers,
+                self.clock,
+                budget=budget,
+                announcer=self.announcer,
+                settings=settings,
+            )
+            self.metrics.registry.register(SourceCollector(servers.health))
             self.detection = Detection(
                 kube,
-                PrometheusSource(http),
+                self.sources,
                 self.clock,
                 budget=budget,
                 announcer=self.announcer,
                 metrics=self.metrics,
             )
+            self.sources.users = self._users_of
         if Controller.EXECUTION in settings.controllers:
             self.execution = Execution(
                 kube,
@@ -75,8 +103,26 @@ class Operator:
                 announcer=self.announcer,
             )
         self.feed = Feed(
-            kube, self.clock, settings, detection=self.detection, execution=self.execution
+            kube,
+            self.clock,
+            settings,
+            detection=self.detection,
+            execution=self.execution,
+            sources=self.sources,
         )
+        self.shards = Shards(
+            kube,
+            self.clock,
+            settings,
+            synced=self.feed.synced,
+            on_change=self.feed.on_shards,
+        )
+        if self.detection is not None:
+            self.detection.owns = self.shards.owns
+        if self.sources is not None:
+            self.sources.owns = self.shards.owns
+        if self.execution is not None:
+            self.execution.owns = self.shards.owns
         self._beat_at = self.clock.monotonic()
         self._register_metrics()
 
@@ -88,6 +134,10 @@ class Operator:
                 lambda: self.clock.monotonic() - self.feed.heard_at,
             ),
             "work_lateness_seconds": ("How long the most overdue work has waited.", self.late),
+            "shard_members": (
+                "Replicas that share the work, this one included.",
+                lambda: float(self.shards.members),
+            ),
             "events_dropped": (
                 "Events that were not recorded because too many came at once.",
                 lambda: float(self.announcer.events_dropped),
@@ -101,9 +151,20 @@ class Operator:
             )
             gauges["triggers_owned"] = (
                 "Triggers that this process evaluates.",
-                lambda: float(len(detection.records)),
+                lambda: float(sum(r.is_owned for r in detection.records.values())),
             )
         self.metrics.registry.register(ProcessCollector(lambda: self.kube.requests, gauges))
+
+    def _users_of(self, view: SourceView) -> int:
+        """Count the triggers that use a source."""
+        if self.detection is None or self.sources is None:
+            return 0
+        uses = self.sources.references.uses
+        records = self.detection.records.values()
+        return sum(
+            r.view.rules is not None and uses(r.view.rules.source, r.view.namespace, view)
+            for r in records
+        )
 
     def stuck(self) -> str:
         """Say whether the loop has stopped turning; a backlog is no reason to be restarted."""
@@ -131,7 +192,7 @@ class Operator:
 
     def unready(self) -> str:
         """Say why this process is not ready."""
-        if not self.feed.is_synced:
+        if not self.feed.synced.is_set():
             return "the first lists have not been read"
         age = self.clock.monotonic() - self.feed.heard_at
         if age > 3 * self.settings.resync_seconds:
@@ -140,6 +201,8 @@ class Operator:
 
     def _worklists(self) -> list[Worklist]:
         lists = [self.detection.work] if self.detection is not None else []
+        if self.sources is not None:
+            lists.append(self.sources.work)
         if self.execution is not None:
             lists += [self.execution.work, self.execution.templates]
         return lists
@@ -156,6 +219,7 @@ class Operator:
             "resync": self._resync(),
             "events": self.announcer.run(),
             "clock": self._watch_clock(),
+            "shards": self.shards.run(),
         }
         if self.detection is not None:
             parts["deferred writes"] = self.detection.deferred.run()
@@ -166,6 +230,7 @@ class Operator:
         stopped = asyncio.create_task(_until(stop))
         done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
         await _wind_down(*tasks, stopped, stop_watching=stop_watching)
+        await self.shards.release()
         for task in done - {stopped}:
             error = task.exception() if not task.cancelled() else None
             why = error or "without an error"
@@ -239,7 +304,7 @@ async def run(settings: Settings) -> None:
             kubeconfig=settings.kubeconfig or None, context=settings.context or None
         )
         stack.push_async_callback(kube.close)
-        http = HttpClient()
+        http = HttpClient(trust_env=settings.proxy_from_env)
         stack.push_async_callback(http.close)
         await preflight_until(kube, settings, stop)
         operator = Operator(settings, kube, http)

@@ -21,6 +21,8 @@ from drifttrigger.runtime.records import Record
 from drifttrigger.runtime.views import Key, RetrainingView, TriggerView
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_LABEL_LENGTH = 256
+_SIZES = (2, 5, 10, 25, 50, 100, 150, 200)
 _LONG_SECONDS = (10, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 86400, 7 * 86400)
 
 
@@ -53,10 +55,21 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._ticks_missed = Counter(
+            "drifttrigger_ticks_missed",
+            "Ticks that were never asked, since a later one had come.",
+            registry=self.registry,
+        )
         self._source_requests = Counter(
             "drifttrigger_source_requests",
-            "Requests to metrics servers, by result.",
+            "Requests to metrics servers, by result: ok, or the outcome's name.",
             ["result"],
+            registry=self.registry,
+        )
+        self._batch_size = Histogram(
+            "drifttrigger_batch_size",
+            "Queries that shared a request.",
+            buckets=_SIZES,
             registry=self.registry,
         )
         self._retrainings = Counter(
@@ -79,8 +92,19 @@ class Metrics:
         del view, rules
         self._evaluations.labels(observation.outcome.value).inc()
         self._evaluation_seconds.observe(seconds)
-        failed = observation.outcome.is_error and observation.outcome is not Outcome.AMBIGUOUS
-        self._source_requests.labels("error" if failed else "ok").inc()
+
+    def asked(self, result: str) -> None:
+        """Count one request that was sent to a metrics server."""
+        self._source_requests.labels(result).inc()
+
+    def missed(self, ticks: int) -> None:
+        """Count ticks that were never asked: later ones had come."""
+        if ticks:
+            self._ticks_missed.inc(ticks)
+
+    def batched(self, size: int) -> None:
+        """Record the size of one batch that was sent."""
+        self._batch_size.observe(size)
 
     def lateness(self, seconds: float) -> None:
         """Record how late a tick was asked."""
@@ -122,6 +146,8 @@ class TriggerCollector(Collector):
             "drifttrigger_ready", "1 while the condition Ready is True.", labels=labels
         )
         for key, record in list(self._records()):
+            if not record.is_owned:
+                continue  # another replica tells
             names = list(key)
             observation, rules = record.observation, record.view.rules
             is_score = observation is not None and observation.outcome is Outcome.SCORE
@@ -134,6 +160,26 @@ class TriggerCollector(Collector):
             is_ready = condition is not None and condition.status == "True"
             ready.add_metric(names, float(is_ready))
         yield from (score, threshold, drifted, ready)
+
+
+class SourceCollector(Collector):
+    """How metrics servers are, read when scraped.
+
+    Args:
+        health: Addresses asked lately, and whether all is well with each.
+    """
+
+    def __init__(self, health: Callable[[], dict[str, bool]]) -> None:
+        self._health = health
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield source_up of every address."""
+        up = GaugeMetricFamily(
+            "drifttrigger_source_up", "1 while a metrics server answers.", labels=["source"]
+        )
+        for address, is_well in self._health().items():
+            up.add_metric([address[:_LABEL_LENGTH]], float(is_well))
+        yield up
 
 
 class ProcessCollector(Collector):

@@ -29,11 +29,18 @@ _WATCHED = (
     ("patch", GROUP, "retrainings/status"),
     ("get", "batch", "jobs"),
 )
+_LEASES = tuple(
+    (verb, "coordination.k8s.io", "leases") for verb in ("get", "list", "create", "patch", "delete")
+)
 _NEEDED: dict[Controller, tuple[Permission, ...]] = {
     Controller.DETECTION: (
         *_WATCHED,
         ("create", GROUP, "retrainings"),
         ("delete", GROUP, "retrainings"),
+        ("list", GROUP, "metricssources"),
+        ("watch", GROUP, "metricssources"),
+        ("get", GROUP, "metricssources"),
+        ("patch", GROUP, "metricssources/status"),
     ),
     Controller.EXECUTION: (
         *_WATCHED,
@@ -73,13 +80,15 @@ async def preflight(kube: KubernetesApi, settings: Settings) -> None:
         UsageError: Something is missing; says what.
     """
     needed = dict.fromkeys(p for c in settings.controllers for p in _NEEDED[c])
+    wanted = [(p, where) for where in settings.namespaces or ("",) for p in needed]
+    leases = settings.lease_namespace or settings.own_namespace
+    wanted += [(permission, leases) for permission in _LEASES]
     missing = []
-    for namespace in settings.namespaces or ("",):
-        for permission in needed:
-            if not await _allowed(kube, permission, namespace):
-                verb, group, resource = permission
-                where = f" in namespace {namespace}" if namespace else ""
-                missing.append(f"{verb} {resource}.{group}{where}")
+    for permission, namespace in wanted:
+        if not await _allowed(kube, permission, namespace):
+            verb, group, resource = permission
+            where = f" in namespace {namespace}" if namespace else ""
+            missing.append(f"{verb} {resource}.{group}{where}")
     if missing:
         raise UsageError(f"missing permissions: {', '.join(missing)}; apply manifests/rbac")
     try:

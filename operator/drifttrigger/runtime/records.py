@@ -54,6 +54,8 @@ class Record(msgspec.Struct):
         is_adopted: Retrainings under the name have been looked for.
         must_release: Something in `active` may have ended.
         write_backoff: Failures in a row of writing or of carrying out an intent.
+        asked_tick: Newest tick that was asked here; None for none yet.
+        is_owned: Whether this replica evaluates it.
     """
 
     view: TriggerView
@@ -73,7 +75,8 @@ class Record(msgspec.Struct):
     is_deferred: bool = False
     logged: tuple[str, ...] = ()
     hold_warned: str | None = None
-    missed_ticks: int = 0
+    asked_tick: datetime | None = None
+    is_owned: bool = True
 
     def base(self, view: TriggerView) -> DriftTriggerStatus:
         """Return the status that a decision on this snapshot starts from."""
@@ -164,6 +167,11 @@ def next_retry(record: Record, observation: Observation, clock: Clock) -> Retry:
     """
     tick = None if observation.is_probe else observation.tick
     same = record.retry is not None and record.retry.tick == tick
+    if observation.is_held and observation.retry_after_seconds is not None:
+        # Nothing was asked: come again when the server is tried again, all spread over a second.
+        count = record.retry.count if record.retry is not None and same else 0
+        seconds = observation.retry_after_seconds + clock.jitter()
+        return Retry(tick, count, clock.monotonic() + seconds)
     count = record.retry.count + 1 if record.retry is not None and same else 1
     seconds = min(RETRY_LONGEST_SECONDS, RETRY_FIRST_SECONDS * 2 ** min(count - 1, 10))
     if observation.needs_edit:

@@ -2,10 +2,14 @@
 
 import socket
 from enum import StrEnum
+from pathlib import Path
 
 import msgspec
 
 from drifttrigger.api.errors import UsageError
+from drifttrigger.core.servers import DEFAULT_SOURCE
+
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class Controller(StrEnum):
@@ -36,6 +40,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         log_level: INFO, DEBUG, …
         api_write_budget: Writes a second to the API server, all but intents.
         max_starts_per_minute: Jobs that this process starts in any minute.
+        max_in_flight_per_source: Requests under way at once to one metrics server.
+        default_source: ClusterMetricsSource of triggers that name no source.
+        operator_namespace: Whose Secrets ClusterMetricsSources name; empty for that of the pod.
+        lease_namespace: Where replicas announce themselves; empty for the operator's own namespace.
+        proxy_from_env: Whether metrics servers are reached through the proxies of the environment.
         identity: Name of this process in Events and logs.
         resync_seconds: Mean time between two comparisons with the API server's lists.
     """
@@ -50,13 +59,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "INFO"
     api_write_budget: float = 20.0
     max_starts_per_minute: int = 20
+    max_in_flight_per_source: int = 8
+    default_source: str = DEFAULT_SOURCE
+    operator_namespace: str = ""
+    lease_namespace: str = ""
+    proxy_from_env: bool = False
     identity: str = ""
     resync_seconds: float = 180.0
+
+    @property
+    def own_namespace(self) -> str:
+        """The operator's own namespace."""
+        return self.operator_namespace or _namespace_of_pod() or "drifttrigger-system"
 
     @property
     def name(self) -> str:
         """The identity, by default the host's name."""
         return self.identity or socket.gethostname()
+
+
+def _namespace_of_pod() -> str:
+    """Read in which namespace this pod runs; empty where this is none."""
+    return _POD_NAMESPACE.read_text().strip() if _POD_NAMESPACE.is_file() else ""
 
 
 def split_address(text: str, *, flag: str) -> tuple[str, int]:

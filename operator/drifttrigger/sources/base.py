@@ -1,10 +1,11 @@
 """The seam between detection and any metrics server."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
+from drifttrigger.api.servers import PrometheusServer, SourceRef
 from drifttrigger.core.observation import Answer
 
 
@@ -12,16 +13,18 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """One instant query.
 
     Attributes:
-        address: Base URL of the server.
+        source: Whom to ask: a server block, or a reference that somebody above resolves.
+        namespace: Whose Secrets and ConfigMaps the block names, or whose reference it is.
         query: The expression.
         at: The instant that it is evaluated at (queryOffset already taken off).
-        timeout: For the whole request.
+        alone: Whether it must not share a request with others.
     """
 
-    address: str
+    source: PrometheusServer | SourceRef
+    namespace: str
     query: str
     at: datetime
-    timeout: timedelta
+    alone: bool = False
 
 
 class Source(Protocol):
@@ -29,3 +32,6 @@ class Source(Protocol):
 
     async def ask(self, question: Question) -> Answer:
         """Ask, and hand over what the server said or the failure it met."""
+
+    async def distrust(self, question: Question) -> None:
+        """Ask that query alone from now on: a batched answer was not what it says alone."""

@@ -1,187 +1,230 @@
-"""Prometheus' HTTP API, and what speaks it: Thanos, Mimir, VictoriaMetrics.
+"""Asking Prometheus and what speaks its API: Thanos, Mimir, VictoriaMetrics.
 
-`parse` is the whole reading of an answer and is pure: any bytes become an `Answer`. See
-https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
+One `PrometheusSource` for the process: it keeps a connection for each server block, whose health
+and credentials are `connection`'s, and a desk that joins questions into batches.
 """
 
-import asyncio
-import re
-from typing import Any
+import functools
+from collections.abc import Callable
+from datetime import datetime
 
-import orjson
+import msgspec
 from msgspec.structs import replace
 
+from drifttrigger.api.errors import CredentialError
 from drifttrigger.api.reasons import Outcome
+from drifttrigger.api.servers import Batching, PrometheusServer, SourceRef
+from drifttrigger.api.v1alpha1 import ServerInfo
+from drifttrigger.clients.clock import Clock
 from drifttrigger.clients.http import HttpClient, HttpFailure, HttpProblem, HttpReply
-from drifttrigger.core.observation import Answer, Sample, format_value
-from drifttrigger.core.times import format_duration
+from drifttrigger.clients.secrets import Secrets
+from drifttrigger.core.observation import Answer
+from drifttrigger.sources.answers import Joined, parse, parse_build_info, parse_joined
 from drifttrigger.sources.base import Question
+from drifttrigger.sources.batching import Desk
+from drifttrigger.sources.connection import Connection, Endpoint
+from drifttrigger.sources.credentials import Carrier, Credentials
+from drifttrigger.sources.health import Refusal
+from drifttrigger.sources.joining import LABEL
 
-_WANTS_GET = (405, 501)
+MAX_IN_FLIGHT = 8
 _PATH = "/api/v1/query"
+_BUILD_INFO = "/api/v1/status/buildinfo"
+_IDLE_SECONDS = 7200.0
+
+
+class _Counter(msgspec.Struct, frozen=True):
+    """A connection, and the desk that takes the questions to it."""
+
+    connection: Connection
+    desk: Desk
 
 
 class PrometheusSource:
-    """Asks Prometheus-compatible servers, one query a request.
+    """Asks Prometheus-compatible servers.
 
     Args:
         http: The pool of connections.
+        secrets: Reads what server blocks name.
+        clock: The clock.
+        max_in_flight: Requests under way at once to one server.
+        on_request: Told the result of each request that was sent: `ok` or the outcome's name.
+        on_batch: Told the size of each batch that was sent.
     """
 
-    def __init__(self, http: HttpClient) -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        secrets: Secrets,
+        clock: Clock,
+        *,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        on_request: Callable[[str], None] = lambda _: None,
+        on_batch: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._http = http
-        self._get_only: set[str] = set()
+        self._secrets = secrets
+        self._clock = clock
+        self._slots = max_in_flight
+        self._on_request = on_request
+        self._on_batch = on_batch
+        self._endpoints: dict[object, Endpoint] = {}
+        self._counters: dict[tuple[PrometheusServer, str], _Counter] = {}
 
     async def ask(self, question: Question) -> Answer:
-        """Ask one question at its own instant."""
-        form = {
-            "query": question.query,
-            "time": f"{question.at.timestamp():.3f}",
-            "timeout": format_duration(question.timeout),
-        }
-        url = question.address.rstrip("/") + _PATH
-        seconds = question.timeout.total_seconds()
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + seconds
+        """Ask one question at its own instant, in a request with others where that is as good."""
+        if not isinstance(question.source, PrometheusServer):
+            return unresolved(question.source)
+        desk = self._counter(question.source, question.namespace).desk
+        return await desk.ask(question.query, question.at, alone=question.alone)
+
+    async def distrust(self, question: Question) -> None:
+        """Ask a query alone from now on: its batched answer was not the one it gives alone."""
+        if isinstance(question.source, PrometheusServer):
+            self._counter(question.source, question.namespace).desk.distrust(question.query)
+
+    async def ask_through(self, connection: Connection, query: str, at: datetime) -> Answer:
+        """Ask one query through a connection."""
+        form = {"query": query, "time": f"{at.timestamp():.3f}"}
+        return await self.exchange(connection, _PATH, form, parse)
+
+    async def exchange(
+        self,
+        connection: Connection,
+        path: str,
+        form: dict[str, str],
+        read: Callable[[HttpReply], Answer],
+    ) -> Answer:
+        """Send one request and read the reply; every failure becomes an Answer with its name."""
+        address = connection.server.address
         try:
-            method = "GET" if question.address in self._get_only else "POST"
-            reply = await self._http.send(method, url, form=form, timeout_seconds=seconds)
-            if method == "POST" and reply.status in _WANTS_GET:
-                self._get_only.add(question.address)
-                seconds = max(0.0, ends_at - loop.time())
-                reply = await self._http.send("GET", url, form=form, timeout_seconds=seconds)
+            exchanged = await connection.exchange(path, form)
+        except Refusal as refusal:
+            return Answer(
+                failure=refusal.outcome,
+                message=f"{address}: {refusal}",
+                retry_after_seconds=refusal.seconds,
+                is_held=True,
+            )
+        except CredentialError as error:
+            return Answer(failure=Outcome.UNAUTHORIZED, message=f"{address}: {error}")
         except HttpFailure as failure:
             too_large = failure.problem is HttpProblem.TOO_LARGE
             outcome = Outcome.TOO_LARGE if too_large else Outcome.UNREACHABLE
-            return Answer(failure=outcome, message=f"{question.address}: {failure}")
-        return parse(reply)
-
-
-def parse(reply: HttpReply) -> Answer:
-    """Read a reply; total: whatever the bytes are, there is an answer."""
-    if 300 <= reply.status < 400:
-        where = reply.headers.get("location", "nowhere")
-        return _unreachable(f"HTTP {reply.status} redirects to {where}; redirects are not followed")
-    if reply.status in (401, 403):
-        return Answer(
-            failure=Outcome.UNAUTHORIZED,
-            message=f"HTTP {reply.status}: {_said(reply)}",
+            self._on_request(outcome.value)
+            is_late = failure.problem is HttpProblem.TIMEOUT
+            return Answer(failure=outcome, message=f"{address}: {failure}", is_late=is_late)
+        answer = read(exchanged.reply)
+        self._on_request(answer.failure.value if answer.failure is not None else "ok")
+        redact = exchanged.material.redact
+        return replace(
+            answer,
+            message=redact(answer.message),
+            warnings=tuple(redact(text) for text in answer.warnings),
+            infos=tuple(redact(text) for text in answer.infos),
         )
-    try:
-        document = orjson.loads(reply.body)
-    except orjson.JSONDecodeError as error:
-        return _not_json(reply, error)
-    if not isinstance(document, dict) or document.get("status") not in ("success", "error"):
-        if reply.status >= 400:
-            return _unreachable(f"HTTP {reply.status}: {_said(reply)}", reply)
-        return _malformed("the answer has no status of the Prometheus API")
-    if document["status"] == "error":
-        return _query_error(document, reply)
-    if reply.status >= 400:
-        return _malformed(f"status success under HTTP {reply.status}")
-    return _success(document)
 
+    async def tells(self, server: PrometheusServer, namespace: str) -> ServerInfo | None:
+        """Ask a server what it is; None where it does not say.
 
-def _success(document: dict[str, Any]) -> Answer:
-    """Read a success; what it warns of is kept whatever the result is: Partial is judged first."""
-    warnings, infos = _texts(document.get("warnings")), _texts(document.get("infos"))
-    if warnings is None or infos is None:
-        return _malformed("warnings or infos are no list of strings")
-    data = document.get("data")
-    if not isinstance(data, dict):
-        data = {}
-    is_partial = document.get("isPartial") is True or data.get("isPartial") is True
-    return replace(_result(data), warnings=warnings, infos=infos, is_partial=is_partial)
+        Prometheus, Thanos, Mimir and others answer at `/api/v1/status/buildinfo`.
+        """
+        connection = self.connection(server, namespace)
+        try:
+            exchanged = await connection.exchange(_BUILD_INFO, {}, method="GET")
+        except (Refusal, CredentialError, HttpFailure):
+            return None  # `ask` says why
+        return parse_build_info(exchanged.reply)
 
+    def health(self) -> dict[str, bool]:
+        """Tell of each address asked lately whether all is well with it."""
+        self._drop_idle()
+        found: dict[str, bool] = {}
+        for counter in self._counters.values():
+            address = counter.connection.server.address
+            found[address] = found.get(address, True) and not counter.connection.error
+        return found
 
-def _result(data: dict[str, Any]) -> Answer:
-    if not data:
-        return _malformed("data is missing")
-    result = data.get("result")
-    match data.get("resultType"):
-        case "vector" if isinstance(result, list):
-            samples = [_sample(item) for item in result]
-        case "scalar":
-            samples = [_point({}, result)]
-        case "string" | "matrix" as kind:
-            return Answer(
-                failure=Outcome.UNSUPPORTED,
-                message=f"the query answers with a {kind}; an instant vector or a scalar is needed",
+    def _drop_idle(self) -> None:
+        """Forget connections that nobody has asked for a while: an edit leaves one behind."""
+        since = self._clock.monotonic() - _IDLE_SECONDS
+        kept = {k: c for k, c in self._counters.items() if c.connection.asked_at >= since}
+        if len(kept) < len(self._counters):
+            self._counters = kept
+            in_use = {id(counter.connection.endpoint) for counter in kept.values()}
+            self._endpoints = {k: e for k, e in self._endpoints.items() if id(e) in in_use}
+
+    def connection(self, server: PrometheusServer, namespace: str) -> Connection:
+        """Return the connection of a server block, the same for the same block."""
+        return self._counter(server, namespace).connection
+
+    def _counter(self, server: PrometheusServer, namespace: str) -> _Counter:
+        key = (server, namespace if names_objects(server) else "")
+        found = self._counters.get(key)
+        if found is None:
+            self._drop_idle()
+            credentials = Credentials(
+                server, namespace, secrets=self._secrets, http=self._http, clock=self._clock
             )
-        case kind:
-            return _malformed(f"resultType {kind!r} with {type(result).__name__}")
-    for sample in samples:
-        if isinstance(sample, Answer):
-            return sample
-    return Answer(samples=tuple(sample for sample in samples if isinstance(sample, Sample)))
+            endpoint = self._endpoint(server, namespace)
+            connection = Connection(server, endpoint, credentials, self._http, self._clock)
+            found = _Counter(connection, self._open_desk(connection))
+            self._counters[key] = found
+        return found
 
-
-def _sample(item: Any) -> Sample | Answer:
-    if not isinstance(item, dict):
-        return _malformed("a sample is no object")
-    labels = item.get("metric")
-    if not isinstance(labels, dict) or not all(isinstance(v, str) for v in labels.values()):
-        return _malformed("a sample has no labels")
-    if "histogram" in item and "value" not in item:
-        return Answer(
-            failure=Outcome.UNSUPPORTED,
-            message="the query answers with a native histogram; "
-            "take a number of it, for example with histogram_quantile(0.9, …)",
+    def _open_desk(self, connection: Connection) -> Desk:
+        return Desk(
+            functools.partial(self.ask_through, connection),
+            functools.partial(self._ask_joined, connection),
+            self._clock,
+            timeout_seconds=connection.timeout_seconds,
+            joins=connection.server.batching is Batching.AUTO,
+            on_batch=self._on_batch,
         )
-    return _point(labels, item.get("value"))
+
+    async def _ask_joined(
+        self, connection: Connection, expression: str, at: datetime, number: int
+    ) -> Joined | Answer:
+        """Ask a joined expression; the failure of all where there is one."""
+        found: list[Joined] = []
+
+        def read(reply: HttpReply) -> Answer:
+            """Keep what was joined apart: an Answer is of one query."""
+            answer = parse_joined(reply, number, label=LABEL)
+            if isinstance(answer, Answer):
+                return answer
+            found.append(answer)
+            return Answer(warnings=answer.warnings)
+
+        form = {"query": expression, "time": f"{at.timestamp():.3f}"}
+        answer = await self.exchange(connection, _PATH, form, read)
+        return replace(found[0], warnings=answer.warnings) if found else answer
+
+    def connect(self, server: PrometheusServer, carrier: Carrier) -> Connection:
+        """Make a connection that carries what somebody else says."""
+        endpoint = Endpoint(self._clock, slots=self._slots)
+        return Connection(server, endpoint, carrier, self._http, self._clock)
+
+    def _endpoint(self, server: PrometheusServer, namespace: str) -> Endpoint:
+        whose = namespace if server.tls is not None else ""
+        key = (server.address, server.tls, whose)
+        if key not in self._endpoints:
+            self._endpoints[key] = Endpoint(self._clock, slots=self._slots)
+        return self._endpoints[key]
 
 
-def _point(labels: dict[str, str], point: Any) -> Sample | Answer:
-    if not isinstance(point, list) or len(point) != 2:
-        return _malformed("a value is no pair of time and number")
-    time, value = point
-    if isinstance(time, bool) or not isinstance(time, int | float):
-        return _malformed("a value has no timestamp")
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return _malformed(f"a value is {type(value).__name__}, not a number in a string")
-    text = value if isinstance(value, str) else format_value(float(value))
-    return Sample(labels, text)
-
-
-def _texts(value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        return None
-    return tuple(value)
-
-
-def _query_error(document: dict[str, Any], reply: HttpReply) -> Answer:
-    kind = str(document.get("errorType") or "unknown")
+def unresolved(ref: SourceRef) -> Answer:
+    """Answer for a reference that leads nowhere."""
     return Answer(
-        failure=Outcome.QUERY_ERROR,
-        message=f"{kind}: {document.get('error') or 'no message'}",
-        needs_edit=kind == "bad_data",
-        retry_after_seconds=_retry_after(reply),
+        failure=Outcome.UNREACHABLE, message=f"there is no {ref.kind.value} {ref.name} to ask"
     )
 
 
-def _not_json(reply: HttpReply, error: Exception) -> Answer:
-    is_page = reply.body.lstrip()[:1] == b"<" or "html" in reply.headers.get("content-type", "")
-    if is_page or reply.status >= 400:
-        what = "a web page" if is_page else _said(reply)
-        return _unreachable(f"HTTP {reply.status}: {what}, not the Prometheus API", reply)
-    return _malformed(f"the answer is no JSON: {error}")
-
-
-def _said(reply: HttpReply) -> str:
-    return reply.body[:300].decode(errors="replace").strip() or "no body"
-
-
-def _retry_after(reply: HttpReply) -> float | None:
-    text = reply.headers.get("retry-after", "")
-    return float(text) if re.fullmatch("[0-9]{1,5}", text) else None
-
-
-def _unreachable(message: str, reply: HttpReply | None = None) -> Answer:
-    retry_after = _retry_after(reply) if reply is not None else None
-    return Answer(failure=Outcome.UNREACHABLE, message=message, retry_after_seconds=retry_after)
-
-
-def _malformed(message: str) -> Answer:
-    return Answer(failure=Outcome.MALFORMED, message=message)
+def names_objects(server: PrometheusServer) -> bool:
+    """Whether a block names Secrets or ConfigMaps, which are of one namespace."""
+    tls = server.tls
+    return (
+        server.auth is not None
+        or any(header.value_from is not None for header in server.headers)
+        or (tls is not None and (tls.ca_from is not None or tls.client_certificate is not None))
+    )
