@@ -14,10 +14,18 @@ from drifttrigger import __version__
 from drifttrigger.api.errors import DriftTriggerError
 
 _COMMANDS = {
+    "backtest": ("drifttrigger.cli.backtest", "backtest", "Replay past scores through a trigger."),
     "check": ("drifttrigger.cli.check", "check", "Evaluate a trigger once, in words."),
     "cluster": ("drifttrigger.cli.cluster", "cluster", "Run a local control plane."),
+    "completion": ("drifttrigger.cli.completion", "completion", "Complete commands in a shell."),
     "demo": ("drifttrigger.cli.demo", "demo", "See drift make one retraining Job, for real."),
+    "describe": ("drifttrigger.cli.describe", "describe", "Tell the story of a trigger."),
+    "get": ("drifttrigger.cli.get", "get", "List triggers or Retrainings."),
+    "hold": ("drifttrigger.cli.hold", "hold", "Start no retrainings for a while."),
     "operator": ("drifttrigger.cli.operator", "operator", "Run the operator."),
+    "release": ("drifttrigger.cli.hold", "release", "End a hold."),
+    "simulate": ("drifttrigger.cli.simulate", "simulate", "Make the reference drift scores."),
+    "trigger": ("drifttrigger.cli.trigger", "trigger", "Ask for one retraining now."),
 }
 
 

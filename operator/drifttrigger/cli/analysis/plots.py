@@ -8,6 +8,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -35,6 +36,46 @@ class Marks:
     held: int
     job: tuple[float, float]
     new_model: int
+
+
+def series_plot(series: pd.DataFrame, *, threshold: float) -> bytes:
+    """Draw simulated scores by date against the dashed threshold.
+
+    Args:
+        series: `timestamp` and `drift_score`; may be empty.
+        threshold: θ, of the same unit.
+
+    Returns:
+        A PNG.
+    """
+    figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    times, scores = series["timestamp"], series["drift_score"]
+    axes.plot(times, scores, color=BLUE, marker="o", markersize=5, linewidth=1.2, label="score")
+    beyond = series[scores > threshold]
+    if not beyond.empty:
+        axes.plot(
+            beyond["timestamp"],
+            beyond["drift_score"],
+            linestyle="none",
+            marker="o",
+            markersize=11,
+            markerfacecolor="none",
+            markeredgecolor=VERMILLION,
+            markeredgewidth=1.8,
+            label="above θ",
+        )
+    _draw_threshold(axes, threshold)
+    axes.set_xlabel("date (UTC)")
+    axes.set_ylabel("drift score")
+    title = f"{len(series)} simulated drift scores, {len(beyond)} above θ"
+    axes.set_title(title, loc="left", fontweight="bold")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
 
 
 def score_plot(scores: Sequence[float], *, threshold: float, marks: Marks) -> bytes:
