@@ -30,6 +30,7 @@ install: $(STAMP) ## Make .venv with everything in it; the CLI is then .venv/bin
 .PHONY: binaries
 binaries: $(STAMP) ## Find or build the control plane's binaries (ten minutes once).
 	@$(BIN)/drifttrigger cluster binaries
+	@$(BIN)/python tools/install_tools.py
 
 .PHONY: demo
 demo: $(STAMP) ## See drift make one retraining Job, on a real control plane and a real Prometheus.
@@ -68,6 +69,10 @@ format: $(STAMP) ## Format the code.
 .PHONY: docs
 docs: $(STAMP) ## Generate the reference.
 	@$(BIN)/python tools/reference.py api > docs/reference/api.md
+
+.PHONY: dist
+dist: binaries ## Write dist/install.yaml and the packaged chart (IMAGE=registry/name:tag).
+	@$(BIN)/python tools/dist.py $(if $(IMAGE),--image $(IMAGE))
 
 .PHONY: lock
 lock: ## Pin the dependencies again, with hashes and without hosts.

@@ -46,7 +46,7 @@ def build_missing(folder: Path, binaries: Sequence[Binary], *, progress: Progres
         go = find_go()
         progress(
             f"building {len(missing)} binaries into {folder}"
-            " (needed once, about 10 minutes on 2 cores)"
+            " (needed once; the control plane takes about 10 minutes on 2 cores)"
         )
         # Under the lock nobody else can be using it: what is there was left by a killed build.
         staging = folder.with_name(f"{folder.name}.building")

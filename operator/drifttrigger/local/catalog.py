@@ -1,5 +1,8 @@
 """Which binaries make the control plane, at which versions, and how each is built.
 
+Beside them the tools that the installation is tested with, in a folder of their own, so that who
+only runs a cluster need not build them.
+
 The modules under `gomod/` pin every byte (go.sum); this table pins the flags. Both are part of the
 cache's key, so that a change of either is a new folder and never a half-new one.
 """
@@ -18,6 +21,8 @@ ETCD = "3.6.16"
 KWOK = "0.8.0"
 # Prometheus' module is numbered 0.316.0 for the release 3.16.0.
 PROMETHEUS = "3.16.0"
+HELM = "4.3.1"
+KUBECONFORM = "0.8.0"
 
 _STRIP = "-s -w"
 _MAJOR, _MINOR, _ = KUBERNETES.split(".")
@@ -29,6 +34,8 @@ _KUBERNETES_LDFLAGS = " ".join(
         f"-X k8s.io/component-base/version.gitMinor={_MINOR}",
     ]
 )
+_HELM_LDFLAGS = f"{_STRIP} -X helm.sh/helm/v4/internal/version.version=v{HELM}"
+_KUBECONFORM_LDFLAGS = f"{_STRIP} -X main.version=v{KUBECONFORM}"
 _PROMETHEUS_LDFLAGS = f"{_STRIP} -X github.com/prometheus/common/version.Version={PROMETHEUS}"
 # Without the tag, dozens of cloud SDKs are linked in for service discovery that is not used here.
 _PROMETHEUS_TAGS = "remove_all_sd,netgo,stringlabels"
@@ -89,6 +96,32 @@ BINARIES: tuple[Binary, ...] = (
     _prometheus("prometheus"),
     _prometheus("promtool"),
 )
+TOOLS: tuple[Binary, ...] = (
+    Binary(
+        name="helm",
+        version=HELM,
+        module="helm",
+        package="helm.sh/helm/v4/cmd/helm",
+        ldflags=_HELM_LDFLAGS,
+        version_arguments=("version", "--short"),
+    ),
+    Binary(
+        name="kubeconform",
+        version=KUBECONFORM,
+        module="kubeconform",
+        package="github.com/yannh/kubeconform/cmd/kubeconform",
+        ldflags=_KUBECONFORM_LDFLAGS,
+        version_arguments=("-v",),
+    ),
+)
+_TITLES = {
+    "kubernetes": f"k8s{KUBERNETES}",
+    "etcd": f"etcd{ETCD}",
+    "kwok": f"kwok{KWOK}",
+    "prometheus": f"prometheus{PROMETHEUS}",
+    "helm": f"helm{HELM}",
+    "kubeconform": f"kubeconform{KUBECONFORM}",
+}
 
 
 def go_platform() -> tuple[str, str]:
@@ -116,9 +149,10 @@ def cache_key(binaries: Iterable[Binary] = BINARIES, *, modules: Path = GOMOD) -
     wanted = tuple(binaries)
     for binary in wanted:
         digest.update(repr(binary).encode())
-    for module in sorted({binary.module for binary in wanted}):
+    used = {binary.module for binary in wanted}
+    for module in sorted(used):
         for name in ("go.mod", "go.sum"):
             digest.update((modules / module / name).read_bytes())
     goos, goarch = go_platform()
-    versions = f"k8s{KUBERNETES}-etcd{ETCD}-kwok{KWOK}-prometheus{PROMETHEUS}"
+    versions = "-".join(title for module, title in _TITLES.items() if module in used)
     return f"{versions}-{goos}-{goarch}-{digest.hexdigest()[:12]}"
