@@ -68,7 +68,8 @@ format: $(STAMP) ## Format the code.
 
 .PHONY: docs
 docs: $(STAMP) ## Generate the reference.
-	@$(BIN)/python tools/reference.py api > docs/reference/api.md
+	@for page in api cli events metrics; do $(BIN)/python tools/reference.py $$page > docs/reference/$$page.md; done
+	@$(BIN)/python tools/dashboard.py
 
 .PHONY: dist
 dist: binaries ## Write dist/install.yaml and the packaged chart (IMAGE=registry/name:tag).

@@ -5,6 +5,7 @@ Proxies of the environment are used only when switched on: through one, addresse
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -19,6 +20,19 @@ from drifttrigger.clients.guard import GuardedSockets, runs_in_a_pod
 MAX_BYTES = 8 * 1024 * 1024
 _CHUNK = 64 * 1024
 Pairs = Sequence[tuple[str, str]]
+_OPENSSL = re.compile(r"\[[A-Z]+: [A-Z0-9_]+\] | ?\(_ssl\.c:\d+\)")
+_REFUSED = "the server refuses our certificate, see tls.clientCertificate"
+_TLS_HINTS = {
+    "alert certificate required": "the server wants tls.clientCertificate",
+    "alert unknown ca": _REFUSED,
+    "alert bad certificate": _REFUSED,
+    "alert certificate unknown": _REFUSED,
+    "alert certificate expired": _REFUSED,
+    "issuer certificate": "name its authority with tls.caFrom",
+    "self-signed certificate": "name its authority with tls.caFrom",
+    "certificate is not valid for": "name it as its certificate does, with tls.serverName",
+    "wrong version number": "is it plain http?",
+}
 
 
 class HttpProblem(Enum):
@@ -165,12 +179,19 @@ class HttpClient:
 def _failure_of(error: Exception) -> HttpFailure:
     tls = _tls_error(error)
     if tls:
-        return HttpFailure(HttpProblem.TLS, f"TLS: {tls}")
+        return HttpFailure(HttpProblem.TLS, f"TLS: {_in_words(tls)}")
     if isinstance(error, aiohttp.ClientConnectorError):
         return HttpFailure(HttpProblem.CONNECT, f"can't connect: {error.os_error or error}")
     if isinstance(error, aiohttp.InvalidURL):
         return HttpFailure(HttpProblem.CONNECT, f"no URL: {error}")
     return HttpFailure(HttpProblem.PROTOCOL, f"{type(error).__name__}: {error}")
+
+
+def _in_words(text: str) -> str:
+    """Take OpenSSL's file names off, and say what to do where that is known."""
+    text = _OPENSSL.sub("", text).rstrip(". ")
+    hint = next((hint for words, hint in _TLS_HINTS.items() if words in text), "")
+    return f"{text}; {hint}" if hint else text
 
 
 def _tls_error(error: BaseException) -> str:

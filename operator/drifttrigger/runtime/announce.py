@@ -33,7 +33,7 @@ _AUDIT = logging.getLogger("drifttrigger.audit")
 _COMPONENT = "drifttrigger"
 _QUEUE = 200
 _PER_SECOND = 5.0
-_WARNINGS = frozenset(
+WARNINGS = frozenset(
     {
         Reason.SPEC_INVALID,
         Reason.JOB_REFUSED,
@@ -300,7 +300,7 @@ class Announcer:
                 "uid": view.uid,
                 "resourceVersion": view.resource_version,
             },
-            "type": "Warning" if reason in _WARNINGS else "Normal",
+            "type": "Warning" if reason in WARNINGS else "Normal",
             "reason": reason,
             "message": clean(message, limit=1000),
             "source": {"component": _COMPONENT},

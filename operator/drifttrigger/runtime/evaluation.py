@@ -139,9 +139,7 @@ class Evaluation:
         started = self._clock.monotonic()
         answer = await self._source.ask(question)
         observation = observe(rules, answer, at, is_probe=tick is None)
-        self._metrics.evaluated(
-            record.view, rules, observation, seconds=self._clock.monotonic() - started
-        )
+        self._metrics.evaluated(observation, seconds=self._clock.monotonic() - started)
         return observation
 
     async def _settle(
@@ -166,7 +164,7 @@ class Evaluation:
         await self._note_score_after(decided.view, rules, status)
         await self._write(record, rules, Decided(decided.view, status, decision), fresh)
         self._remember(record, rules, observation, health, Decided(record.view, status, decision))
-        self._metrics.decided(record.view, decision, drifted=is_drifted(status))
+        self._metrics.decided(decision)
         self._announcer.evaluated(record, observation, decision)
 
     async def _decide(self, record: Record, rules: Rules, observation: Observation) -> Decided:

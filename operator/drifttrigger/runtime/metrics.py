@@ -11,14 +11,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from drifttrigger import __version__
-from drifttrigger.api.reasons import ConditionType, Outcome
+from drifttrigger.api.reasons import ConditionType, Outcome, Reason, RetrainingResult
 from drifttrigger.core.conditions import find
 from drifttrigger.core.decide import Decision
 from drifttrigger.core.episode import is_drifted
 from drifttrigger.core.observation import Observation
-from drifttrigger.core.rules import Rules
 from drifttrigger.runtime.records import Record
-from drifttrigger.runtime.views import Key, RetrainingView, TriggerView
+from drifttrigger.runtime.views import Key, RetrainingView
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LABEL_LENGTH = 256
@@ -85,11 +84,15 @@ class Metrics:
             registry=self.registry,
         )
 
-    def evaluated(
-        self, view: TriggerView, rules: Rules, observation: Observation, *, seconds: float
-    ) -> None:
+        # A counter that first appears at 1 has no increase: alerts would miss the first failure.
+        for outcome in Outcome:
+            self._evaluations.labels(outcome.value)
+        for result in RetrainingResult:
+            self._retrainings.labels(result.value)
+        self._decisions.labels(Reason.ATTEMPTS_EXHAUSTED.value)
+
+    def evaluated(self, observation: Observation, *, seconds: float) -> None:
         """Count one answer."""
-        del view, rules
         self._evaluations.labels(observation.outcome.value).inc()
         self._evaluation_seconds.observe(seconds)
 
@@ -110,9 +113,8 @@ class Metrics:
         """Record how late a tick was asked."""
         self._lateness_seconds.observe(max(0.0, seconds))
 
-    def decided(self, view: TriggerView, decision: Decision, *, drifted: bool) -> None:
+    def decided(self, decision: Decision) -> None:
         """Count one decision."""
-        del view, drifted
         self._decisions.labels(decision.reason.value).inc()
 
     def retraining_ended(self, retraining: RetrainingView) -> None:

@@ -23,7 +23,7 @@ async def start_listener(address: tuple[str, int], app: web.Application) -> web.
     Raises:
         UsageError: The address can't be had.
     """
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     host, port = address
     try:
