@@ -42,6 +42,7 @@ class HttpProblem(Enum):
     TLS = "tls"
     TIMEOUT = "timeout"
     TOO_LARGE = "too large"
+    HUNG_UP = "hung up"
     PROTOCOL = "protocol"
 
 
@@ -148,7 +149,7 @@ class HttpClient:
                 HttpProblem.TIMEOUT, f"no whole answer within {request.timeout_seconds:g} s"
             ) from error
         except (aiohttp.ClientError, ssl.SSLError, OSError, ValueError) as error:
-            raise _failure_of(error) from error
+            raise _failure_of(error, is_tls=request.url.startswith("https:")) from error
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -176,7 +177,7 @@ class HttpClient:
         return b"".join(chunks)
 
 
-def _failure_of(error: Exception) -> HttpFailure:
+def _failure_of(error: Exception, *, is_tls: bool) -> HttpFailure:
     tls = _tls_error(error)
     if tls:
         return HttpFailure(HttpProblem.TLS, f"TLS: {_in_words(tls)}")
@@ -184,6 +185,13 @@ def _failure_of(error: Exception) -> HttpFailure:
         return HttpFailure(HttpProblem.CONNECT, f"can't connect: {error.os_error or error}")
     if isinstance(error, aiohttp.InvalidURL):
         return HttpFailure(HttpProblem.CONNECT, f"no URL: {error}")
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
+        # In TLS 1.3 a server refuses a client only after the handshake, and may close the
+        # connection so quickly that its alert is lost.
+        hint = "; over TLS that may mean that it wants another tls.clientCertificate"
+        return HttpFailure(
+            HttpProblem.HUNG_UP, f"the server hung up before it answered{hint * is_tls}"
+        )
     return HttpFailure(HttpProblem.PROTOCOL, f"{type(error).__name__}: {error}")
 
 

@@ -61,7 +61,10 @@ def is_good(rules: Rules, observation: Observation) -> bool:
 
 def find(conditions: tuple[Condition, ...], kind: ConditionType) -> Condition | None:
     """Return the condition of a type."""
-    return next((c for c in conditions if c.type == kind), None)
+    for condition in conditions:  # a loop: this stands in the way of every evaluation
+        if condition.type == kind:
+            return condition
+    return None
 
 
 def with_conditions(

@@ -227,12 +227,11 @@ def _template_refused(
 
 def template_refused(rules: Rules, status: DriftTriggerStatus) -> bool:
     """Whether execution found that the API server refuses this generation's Job."""
-    return any(
-        c.type == ConditionType.TEMPLATE_VALID
-        and c.status == "False"
-        and c.observed_generation == rules.generation
-        for c in status.conditions
-    )
+    for condition in status.conditions:
+        if condition.type == ConditionType.TEMPLATE_VALID:
+            is_ours = condition.observed_generation == rules.generation
+            return condition.status == "False" and is_ours
+    return False
 
 
 def _attempts_left(

@@ -53,6 +53,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         is_servers: The server's own trouble, though it answered: it would say so to any query.
         is_scalar: The query's type is scalar.
         is_batched: It shared a request with others.
+        seconds: From sending the request to its whole answer; 0 where none was sent.
     """
 
     samples: tuple[Sample, ...] = ()
@@ -68,6 +69,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     is_servers: bool = False
     is_scalar: bool = False
     is_batched: bool = False
+    seconds: float = 0.0
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):

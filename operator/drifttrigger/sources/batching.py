@@ -151,7 +151,6 @@ class Desk:
         return await asyncio.shield(task)
 
     async def _learn(self, query: str, at: datetime) -> Answer:
-        started = self._clock.monotonic()
         answer = await self._ask_alone(query, at)
         now = self._clock.monotonic()
         known = self._known.setdefault(query, _Known())
@@ -161,7 +160,7 @@ class Desk:
                 known.is_good = False
             return answer
         uses_label = any(LABEL in sample.labels for sample in answer.samples)
-        is_quick = now - started <= self._quick_seconds
+        is_quick = answer.seconds <= self._quick_seconds
         known.is_good = is_quick and not uses_label and not _is_partial(answer)
         known.is_scalar = answer.is_scalar
         known.warnings, known.infos, known.checked_at = answer.warnings, answer.infos, now

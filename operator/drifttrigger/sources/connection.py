@@ -53,6 +53,7 @@ class Exchanged(msgspec.Struct, frozen=True):
 
     reply: HttpReply
     material: Material
+    seconds: float
 
 
 class Connection:
@@ -130,7 +131,7 @@ class Connection:
         try:
             exchanged = await self._in_turn(call, material)
         except HttpFailure as failure:
-            if failure.problem is not HttpProblem.TLS:
+            if not self._may_refuse(failure):
                 raise
             renewed = await self._material(refused=material)
             if renewed is material:
@@ -166,6 +167,13 @@ class Connection:
             finally:
                 self.endpoint.backoff.release(tried=tries_server)
 
+    def _may_refuse(self, failure: HttpFailure) -> bool:
+        """Whether a failure may be how the server refuses our certificate, or shows a new one."""
+        tls = self.server.tls
+        if failure.problem is HttpProblem.HUNG_UP:
+            return tls is not None and tls.client_certificate is not None
+        return failure.problem is HttpProblem.TLS
+
     def _has_credentials(self) -> bool:
         server = self.server
         return (
@@ -176,6 +184,7 @@ class Connection:
 
     async def _send(self, call: _Call, material: Material) -> Exchanged:
         method = call.method or ("GET" if self.endpoint.is_get_only else "POST")
+        started = self._clock.monotonic()
         try:
             reply = await self._http.send(self._request(method, call, material))
             if method == "POST" and reply.status in _WANTS_GET:
@@ -184,7 +193,8 @@ class Connection:
         except HttpFailure as failure:
             # Not chained: the error may repeat what was sent.
             raise HttpFailure(failure.problem, material.redact(str(failure))) from None
-        return Exchanged(_without_secrets(reply, material), material)
+        seconds = self._clock.monotonic() - started
+        return Exchanged(_without_secrets(reply, material), material, seconds)
 
     def _request(self, method: str, call: _Call, material: Material) -> HttpRequest:
         form = call.form
@@ -207,7 +217,7 @@ class Connection:
         match failure.problem:
             case HttpProblem.CONNECT | HttpProblem.TLS:
                 self.endpoint.backoff.failed(message)
-            case HttpProblem.TIMEOUT | HttpProblem.PROTOCOL:
+            case HttpProblem.TIMEOUT | HttpProblem.PROTOCOL | HttpProblem.HUNG_UP:
                 self._sick(form, message)
             case HttpProblem.TOO_LARGE:
                 self._well()

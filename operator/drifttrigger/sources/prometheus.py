@@ -122,6 +122,7 @@ class PrometheusSource:
             message=redact(answer.message),
             warnings=tuple(redact(text) for text in answer.warnings),
             infos=tuple(redact(text) for text in answer.infos),
+            seconds=exchanged.seconds,
         )
 
     async def tells(self, server: PrometheusServer, namespace: str) -> ServerInfo | None:
