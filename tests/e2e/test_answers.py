@@ -1,13 +1,16 @@
 """Every answer has one name: what the real Prometheus says, and what it is called."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from drifttrigger.api.reasons import Outcome
+from drifttrigger.api.servers import PrometheusServer
+from drifttrigger.clients.clock import SystemClock
 from drifttrigger.clients.http import HttpClient
+from drifttrigger.clients.secrets import Secrets
 from drifttrigger.core.observation import Observation, observe
 from drifttrigger.sources.base import Question
 from drifttrigger.sources.prometheus import PrometheusSource
@@ -22,18 +25,22 @@ RATE = 'rate(label_replace(vector(1), "__name__", "drift", "", "")[1m:10s])'
 
 @pytest.fixture
 async def source() -> AsyncIterator[PrometheusSource]:
-    http = HttpClient()
-    yield PrometheusSource(http)
+    http, clock = HttpClient(), SystemClock()
+    yield PrometheusSource(http, Secrets(None, clock), clock)
     await http.close()
+
+
+def question(address: str | None, *, query: str, at: datetime) -> Question:
+    assert address is not None
+    server = PrometheusServer(address=address)
+    return Question(source=server, namespace="models", query=query, at=at)
 
 
 async def asked(cluster: SharedCluster, source: PrometheusSource, **spec: Any) -> Observation:
     of = rules(**spec)
     at = datetime.now(UTC)
-    question = Question(
-        address=cluster.prometheus_url, query=of.query, at=at, timeout=timedelta(seconds=10)
-    )
-    return observe(of, await source.ask(question), at)
+    asking = question(cluster.prometheus_url, query=of.query, at=at)
+    return observe(of, await source.ask(asking), at)
 
 
 def series(*values: str) -> str:
@@ -137,23 +144,15 @@ async def test_the_same_instant_gives_the_same_score(
     cluster: SharedCluster, source: PrometheusSource
 ) -> None:
     at = datetime.now(UTC).replace(microsecond=250_000)
-    question = Question(
-        address=cluster.prometheus_url, query="time()", at=at, timeout=timedelta(seconds=10)
-    )
     for _ in range(2):
-        answer = await source.ask(question)
+        answer = await source.ask(question(cluster.prometheus_url, query="time()", at=at))
         assert answer.samples[0].value == f"{at.timestamp():.3f}".rstrip("0")
 
 
 async def test_a_server_that_gives_up_names_its_timeout(
     cluster: SharedCluster, source: PrometheusSource
 ) -> None:
-    question = Question(
-        address=cluster.prometheus_url + "/nowhere",
-        query="1",
-        at=datetime.now(UTC),
-        timeout=timedelta(seconds=10),
-    )
-    answer = await source.ask(question)
+    address = f"{cluster.prometheus_url}/nowhere"
+    answer = await source.ask(question(address, query="1", at=datetime.now(UTC)))
     assert answer.failure is Outcome.UNREACHABLE
     assert "404" in answer.message

@@ -194,7 +194,8 @@ def _remembered(decode: Callable[[Json], V]) -> Callable[[Json], V]:
     """Decode equal bodies once: decoding is pure, and views never change."""
     known: dict[bytes, V] = {}
 
-    def decoded(body: Json) -> V:
+    def decoded(body: Json, *, before: object = None) -> V:
+        del before  # the whole body is decoded, whatever is known of an older one
         key = orjson.dumps(body)
         view = known.get(key)
         if view is None:

@@ -42,6 +42,11 @@ class Scores:
                 for i, value in enumerate(values)
             ]
 
+    def expose(self, group: str, lines: list[str]) -> None:
+        """Expose series as they are written, in place of those of the same group."""
+        with self._lock:
+            self._lines[group] = lines
+
     def text(self) -> str:
         """Render the exposition."""
         with self._lock:

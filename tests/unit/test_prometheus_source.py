@@ -328,6 +328,12 @@ async def test_what_is_no_answer_is_no_score(
     assert not heard.samples
 
 
+async def test_a_server_that_hangs_up_is_said_to(source: PrometheusSource) -> None:
+    async with raw_server(b"", resets=True) as url:
+        answer = await source.ask(question(url))
+    assert answer.message == f"{url}: the server hung up before it answered"
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -114,6 +114,8 @@ def parse_value(text: str) -> float | None:
 
 def clean(text: str, *, limit: int = MESSAGE_LENGTH) -> str:
     """Make a server's text fit for a status: printable, one line, bounded."""
+    if len(text) <= limit and text.isprintable() and " " not in text:
+        return text
     head = text[: 4 * limit]
     line = " ".join("".join(c if c.isprintable() else " " for c in head).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"

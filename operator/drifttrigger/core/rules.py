@@ -4,6 +4,7 @@ Made once for each edit, from the spec alone; a spec that can't be used raises `
 nowhere later.
 """
 
+import functools
 import hashlib
 import math
 from datetime import timedelta
@@ -138,12 +139,18 @@ def rules_of(
     )
 
 
+@functools.lru_cache(maxsize=4096)
+def _shared(server: PrometheusServer) -> PrometheusServer:
+    """Return one and the same block for equal ones: thousands of triggers ask one server."""
+    return server
+
+
 def _source_of(spec: DriftTriggerSpec) -> PrometheusServer | SourceRef:
     if spec.prometheus is not None and spec.source_ref is not None:
         raise SpecError("spec.sourceRef", "excludes prometheus; keep one of them")
     if spec.prometheus is not None:
         check_server(spec.prometheus, field="spec.prometheus")
-        return spec.prometheus
+        return _shared(spec.prometheus)
     return spec.source_ref or NO_SOURCE
 
 

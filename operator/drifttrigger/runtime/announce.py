@@ -105,12 +105,14 @@ class Announcer:
 
     def evaluated(self, record: Record, observation: Observation, decision: Decision) -> None:
         """Tell a transition of a trigger, if this evaluation made one."""
-        view = record.view
-        _LOG.debug(
-            "evaluated",
-            extra=self._keys(view) | {"reason": decision.reason, "score": observation.score},
-        )
+        self.unchanged(record, observation, decision)
         self._transition(record, score=observation.score)
+
+    def unchanged(self, record: Record, observation: Observation, decision: Decision) -> None:
+        """Log an evaluation, for whoever looks closely."""
+        if _LOG.isEnabledFor(logging.DEBUG):
+            keys = {"reason": decision.reason, "score": observation.score}
+            _LOG.debug("evaluated", extra=self._keys(record.view) | keys)
 
     def conditions(self, record: Record) -> None:
         """Tell a transition that came without an evaluation."""

@@ -79,6 +79,11 @@ class WriteBudget:
         self._tokens -= 1
         return True
 
+    def has_heartbeat(self) -> bool:
+        """Whether `take_heartbeat` would be granted now."""
+        now = self._clock.monotonic()
+        return now >= self._heartbeat_at and not self._waiting and self._fill() >= 1
+
     def take_heartbeat(self) -> bool:
         """Take one heartbeat if there is room now; heartbeats never wait."""
         now = self._clock.monotonic()

@@ -54,6 +54,8 @@ from drifttrigger.sources.base import Source
 _LOG = logging.getLogger(__name__)
 _DECIDE_AGAIN = 5
 _UNFINISHED_SECONDS = 5.0
+_LANE_WIDTH = 600
+"""Passes under way at once for one metrics server: some batches, and no crowd of tasks."""
 _CLOCK_AHEAD = timedelta(minutes=10)
 
 
@@ -103,7 +105,19 @@ class Detection:
         )
         self.records: dict[Key, Record] = {}
         self.owns: Callable[[str], bool] = lambda _: True
-        self.work = Worklist(self._pass, clock, concurrency=concurrency)
+        self.work = Worklist(
+            self._pass,
+            clock,
+            concurrency=concurrency,
+            lane_of=self._lane_of,
+            lane_width=_LANE_WIDTH,
+        )
+
+    def _lane_of(self, key: Key) -> object:
+        """Name the server that a trigger waits for; a slow one delays its own triggers only."""
+        record = self.records.get(key)
+        rules = record.view.rules if record is not None else None
+        return rules.source_name if rules is not None else None
 
     # What the feed tells.
 
@@ -291,9 +305,14 @@ class Detection:
 
     async def _mend_clock(self, record: Record) -> None:
         """Take back a lastTick from the future: a clock was ahead, and has been put right."""
-        now = self._clock.now()
-        record.last_tick = min(record.last_tick, format_instant(now + _CLOCK_AHEAD))
         view = record.view
+        newest = max(record.last_tick, view.status.last_tick)
+        if not newest:
+            return
+        now = self._clock.now()
+        if parse_instant(newest) <= now + _CLOCK_AHEAD:
+            return
+        record.last_tick = min(record.last_tick, format_instant(now + _CLOCK_AHEAD))
         if not view.status.last_tick or parse_instant(view.status.last_tick) <= now + _CLOCK_AHEAD:
             return
         record.last_tick = ""

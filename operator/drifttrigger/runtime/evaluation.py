@@ -11,11 +11,11 @@ import msgspec
 from msgspec.structs import replace
 
 from drifttrigger.api.errors import ConflictError
-from drifttrigger.api.reasons import Reason
+from drifttrigger.api.reasons import Outcome, Reason
 from drifttrigger.api.v1alpha1 import DriftTriggerStatus, Verdict
 from drifttrigger.clients.clock import Clock
 from drifttrigger.core import conditions
-from drifttrigger.core.decide import Action, Decision, decide
+from drifttrigger.core.decide import Action, Decision, decide, judge
 from drifttrigger.core.episode import is_drifted, verdict_of
 from drifttrigger.core.observation import Observation, observe
 from drifttrigger.core.rules import Rules
@@ -28,7 +28,7 @@ from drifttrigger.runtime.deferred import DeferredWrites
 from drifttrigger.runtime.freshness import Freshness
 from drifttrigger.runtime.intents import Intents
 from drifttrigger.runtime.metrics import Metrics
-from drifttrigger.runtime.records import Record, last_evaluation, next_retry
+from drifttrigger.runtime.records import Calm, Record, last_evaluation, next_retry
 from drifttrigger.runtime.views import TriggerView
 from drifttrigger.sources.base import Question, Source
 
@@ -102,6 +102,8 @@ class Evaluation:
         await self._settle(record, rules, observation, fresh, now)
 
     def _would_fire(self, record: Record, rules: Rules, observation: Observation) -> bool:
+        if judge(rules, observation) is not Verdict.BREACH:
+            return False
         view = record.view
         _, decision = decide(rules, record.base(view), observation, uid=view.uid)
         return decision.action is Action.RETRAIN
@@ -155,6 +157,13 @@ class Evaluation:
         good = conditions.is_good(rules, observation)
         health = record.health.after(good=good, generation=rules.generation, now=now)
         decided = await self._decide(record, rules, observation)
+        if self._is_as_before(record, observation, decided) and not self._may_beat(record, rules):
+            record.retry = None
+            record.last_tick = max(record.last_tick, decided.status.last_tick)
+            record.worst_score = _worst(decided.status)
+            self._metrics.decided(decided.decision)
+            self._announcer.unchanged(record, observation, decided.decision)
+            return
         decision = _shown(decided.decision, record)
         changed = conditions.evaluated(
             rules, decided.status, observation, decision, health, now=now
@@ -166,6 +175,23 @@ class Evaluation:
         self._remember(record, rules, observation, health, Decided(record.view, status, decision))
         self._metrics.decided(decision)
         self._announcer.evaluated(record, observation, decision)
+        is_told = meaning(status) == meaning(record.view.status)
+        record.calm = _calm_of(record, decided, observation) if is_told and good else None
+
+    def _is_as_before(self, record: Record, observation: Observation, decided: Decided) -> bool:
+        """Whether the status says all of this already, but for the number and its time.
+
+        True only after an evaluation that found so in full, on the very same snapshot: the same
+        outcome, verdict and reason leave the same conditions.
+        """
+        return (
+            record.calm is not None
+            and record.calm == _calm_of(record, decided, observation)
+            and _state(decided.status) == _state(decided.view.status)
+        )
+
+    def _may_beat(self, record: Record, rules: Rules) -> bool:
+        return self._budget.has_heartbeat() and self._heartbeat_due(record.view, rules)
 
     async def _decide(self, record: Record, rules: Rules, observation: Observation) -> Decided:
         view = record.view
@@ -237,7 +263,7 @@ class Evaluation:
         record.health = health
         record.reason = decided.decision.reason
         record.last_tick = max(record.last_tick, status.last_tick)
-        record.worst_score = status.episode.worst_score if status.episode is not None else None
+        record.worst_score = _worst(status)
         failed = observation.outcome.is_error
         record.retry = next_retry(record, observation, self._clock) if failed else None
         if observation.is_probe and not failed:
@@ -259,6 +285,44 @@ def _shown(decision: Decision, record: Record) -> Decision:
     if decision.reason is Reason.RETRAINING_ACTIVE and record.is_deferred:
         return replace(decision, reason=Reason.DEFERRED)
     return decision
+
+
+def _calm_of(record: Record, decided: Decided, observation: Observation) -> Calm | None:
+    """Say what an evaluation was like; None for one that is never passed over."""
+    if observation.outcome is not Outcome.SCORE or observation.message or observation.is_probe:
+        return None
+    view, decision = record.view, decided.decision
+    shown = view.status.last_evaluation
+    if shown is None or shown.outcome is not Outcome.SCORE:
+        return None  # that there is a score again is news, which may have to wait a moment
+    return Calm(
+        resource_version=view.resource_version,
+        generation=view.generation,
+        reason=decision.reason,
+        verdict=decision.verdict,
+        is_deferred=record.is_deferred,
+    )
+
+
+def _worst(status: DriftTriggerStatus) -> float | None:
+    return status.episode.worst_score if status.episode is not None else None
+
+
+def _state(status: DriftTriggerStatus) -> tuple[object, ...]:
+    """Return what `meaning` compares, but for conditions."""
+    episode = status.episode
+    return (
+        status.observed_generation,
+        status.window,
+        status.episodes,
+        status.retrainings,
+        status.pending,
+        status.last_retraining,
+        status.active,
+        status.last_manual,
+        status.spec_hash,
+        None if episode is None else (episode.number, episode.since, episode.attempts),
+    )
 
 
 def _is_urgent(old: DriftTriggerStatus, new: DriftTriggerStatus) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import kopf
 import msgspec
+from kopf._core.reactor.inventory import ResourceMemories  # what spawn_tasks takes
 from kubernetes.aio import client
 
 from drifttrigger.api.errors import NotFoundError
@@ -26,7 +27,7 @@ from drifttrigger.runtime.detection import Detection
 from drifttrigger.runtime.execution import Execution
 from drifttrigger.runtime.settings import Settings
 from drifttrigger.runtime.sources import Sources
-from drifttrigger.runtime.views import Key, decode_retraining, decode_trigger
+from drifttrigger.runtime.views import Key, TriggerView, decode_retraining, decode_trigger
 from drifttrigger.sources.references import SOURCES, SourceView, decode_source
 
 Json = dict[str, Any]
@@ -45,6 +46,17 @@ class NoDiffBase(kopf.DiffBaseStorage):
 
     def store(self, **_: Any) -> None:
         """Store nothing."""
+
+
+class NoMemories(ResourceMemories):
+    """kopf keeps nothing of an object: only event handlers look at it, and they need nothing.
+
+    Some kilobytes each, which at 10,000 triggers is more than all that we keep ourselves.
+    """
+
+    async def recall(self, raw_body: Any, **given: Any) -> Any:
+        """Make a memory that is forgotten at once."""
+        return await super().recall(raw_body, **{**given, "ephemeral": True})
 
 
 class Feed:
@@ -94,12 +106,16 @@ class Feed:
         if gone:
             self._trigger_gone(key, metadata["uid"])
             return
-        view = decode_trigger(body)
+        view = decode_trigger(body, before=self._known_view(key))
         self.triggers[key] = view.uid
         if self._detection is not None:
             self._detection.on_trigger(view)
         if self._execution is not None:
             self._execution.on_trigger(view)
+
+    def _known_view(self, key: Key) -> TriggerView | None:
+        record = self._detection.records.get(key) if self._detection is not None else None
+        return record.view if record is not None else None
 
     def on_retraining(self, body: Json, *, gone: bool) -> None:
         """Take an event of an unfinished Retraining; gone also means that it lost the label."""
@@ -192,6 +208,7 @@ class Feed:
         tasks = await kopf.spawn_tasks(
             registry=self._registry(),
             settings=_kopf_settings(),
+            memories=NoMemories(),
             standalone=True,
             clusterwide=not namespaces,
             namespaces=namespaces,

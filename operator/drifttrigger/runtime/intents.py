@@ -120,7 +120,7 @@ class Intents:
         body = await self._kube.patch(
             DRIFT_TRIGGERS, view.namespace, view.name, patch, subresource="status"
         )
-        written = decode_trigger(body)
+        written = decode_trigger(body, before=view)
         if written.uid != view.uid:  # a wrong uid in a patch is not refused
             raise ConflictError(f"{view.name} was deleted and created again")
         return written

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from drifttrigger.api.errors import ConflictError
 from drifttrigger.api.reasons import ConditionType, Reason
-from drifttrigger.api.v1alpha1 import DriftTriggerStatus, LastEvaluation
+from drifttrigger.api.v1alpha1 import DriftTriggerStatus, LastEvaluation, Verdict
 from drifttrigger.clients.clock import Clock
 from drifttrigger.core.conditions import Health, find
 from drifttrigger.core.observation import Observation
@@ -42,6 +42,24 @@ class Retry(msgspec.Struct, frozen=True):
     is_patient: bool = False
 
 
+class Calm(msgspec.Struct, frozen=True, kw_only=True):
+    """An evaluation after which status said it all: one that is just like it changes nothing.
+
+    Attributes:
+        resource_version: Of the snapshot that it was made on.
+        generation: Of the spec.
+        reason: What it came to.
+        verdict: What its score said.
+        is_deferred: Whether a Retraining waited for a limit.
+    """
+
+    resource_version: str
+    generation: int
+    reason: Reason
+    verdict: Verdict | None
+    is_deferred: bool
+
+
 class Record(msgspec.Struct):
     """A trigger in memory.
 
@@ -55,6 +73,7 @@ class Record(msgspec.Struct):
         must_release: Something in `active` may have ended.
         write_backoff: Failures in a row of writing or of carrying out an intent.
         asked_tick: Newest tick that was asked here; None for none yet.
+        calm: What the newest evaluation was like, if status says all of it.
         is_owned: Whether this replica evaluates it.
     """
 
@@ -70,6 +89,7 @@ class Record(msgspec.Struct):
     write_backoff: int = 0
     retry: Retry | None = None
     health: Health = Health()
+    calm: Calm | None = None
     observation: Observation | None = None
     reason: Reason = Reason.NOT_YET_EVALUATED
     is_deferred: bool = False

@@ -126,11 +126,27 @@ class RetrainingView(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def decode_trigger(body: Json) -> TriggerView:
-    """Decode a DriftTrigger; a spec that can't be used becomes `problem`, never an exception."""
+def decode_trigger(body: Json, *, before: TriggerView | None = None) -> TriggerView:
+    """Decode a DriftTrigger; a spec that can't be used becomes `problem`, never an exception.
+
+    Args:
+        body: The object.
+        before: An older snapshot; of the same generation it has the same spec, which is then not
+            decoded again.
+    """
     metadata = body["metadata"]
     name, namespace, uid = metadata["name"], metadata["namespace"], metadata["uid"]
     generation = metadata.get("generation", 0)
+    if before is not None and (before.uid, before.generation) == (uid, generation):
+        annotations = metadata.get("annotations") or {}
+        return msgspec.structs.replace(
+            before,
+            resource_version=metadata["resourceVersion"],
+            is_deleting="deletionTimestamp" in metadata,
+            status=_status(body.get("status"), DriftTriggerStatus),
+            trigger_now=annotations.get(ANNOTATION_TRIGGER_NOW),
+            hold=annotations.get(ANNOTATION_HOLD),
+        )
     raw_spec = body.get("spec") or {}
     rules, spec, problem = None, None, ""
     try:

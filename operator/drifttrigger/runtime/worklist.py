@@ -2,12 +2,16 @@
 
 A heap of due times and one task that sleeps until the next; no timer or task per object. A key that
 is woken while its pass runs is passed again afterwards. Due times are of the monotonic clock.
+
+Keys may have lanes, such as the server that they wait for. A lane that is full keeps its own keys
+waiting and nobody else's, and a crowd that is due at once does not become a crowd of tasks.
 """
 
 import asyncio
 import heapq
 import logging
-from collections.abc import Awaitable, Callable
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Hashable
 
 from drifttrigger.clients.clock import Clock
 from drifttrigger.runtime.views import Key
@@ -26,10 +30,24 @@ class Worklist:
         handler: One pass; an exception that escapes it is a defect and ends `run`.
         clock: The clock.
         concurrency: Passes under way at once.
+        lane_of: Lane of a key; all share one without it.
+        lane_width: Passes under way at once in one lane.
     """
 
-    def __init__(self, handler: Handler, clock: Clock, *, concurrency: int) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        clock: Clock,
+        *,
+        concurrency: int,
+        lane_of: Callable[[Key], Hashable] = lambda _: None,
+        lane_width: int | None = None,
+    ) -> None:
         self._handler = handler
+        self._lane_of = lane_of
+        self._width = lane_width if lane_width is not None else concurrency
+        self._lanes: Counter[Hashable] = Counter()
+        self._parked: dict[Hashable, deque[Key]] = {}
         self._clock = clock
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, Key]] = []
@@ -57,7 +75,9 @@ class Worklist:
         """Return how long the most overdue key has waited."""
         while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
-        return max(0.0, self._clock.monotonic() - self._heap[0][0]) if self._heap else 0.0
+        waits = [self._heap[0][0]] if self._heap else []
+        waits += [self._due[keys[0]] for keys in self._parked.values() if keys[0] in self._due]
+        return max(0.0, self._clock.monotonic() - min(waits)) if waits else 0.0
 
     async def run(self) -> None:
         """Pass over what is due until cancelled, then let the passes under way finish."""
@@ -97,14 +117,35 @@ class Worklist:
             if key in self._running:
                 blocked.append((due, key))
                 continue
-            del self._due[key]
-            task = asyncio.create_task(self._pass(key))
-            self._running[key] = task
+            lane = self._lane_of(key)
+            if self._lanes[lane] >= self._width:
+                self._parked.setdefault(lane, deque()).append(key)
+                continue
+            self._start(key, lane)
         for item in blocked:
             heapq.heappush(self._heap, item)
         return sleep
 
-    async def _pass(self, key: Key) -> None:
+    def _start(self, key: Key, lane: Hashable) -> None:
+        del self._due[key]
+        self._lanes[lane] += 1
+        self._running[key] = asyncio.create_task(self._pass(key, lane))
+
+    def _leave(self, lane: Hashable) -> None:
+        """Give a place in a lane back: the next that waits for it is due again."""
+        self._lanes[lane] -= 1
+        if not self._lanes[lane]:
+            del self._lanes[lane]
+        parked = self._parked.get(lane)
+        while parked:
+            key = parked.popleft()
+            if key in self._due:
+                heapq.heappush(self._heap, (self._due[key], key))
+                break
+        if parked is not None and not parked:
+            del self._parked[lane]
+
+    async def _pass(self, key: Key, lane: Hashable) -> None:
         try:
             again = await self._handler(key)
             if again is not None:
@@ -114,4 +155,5 @@ class Worklist:
             self._failure = error
         finally:
             del self._running[key]
+            self._leave(lane)
             self._changed.set()

@@ -30,6 +30,7 @@ from drifttrigger.sources.joining import LABEL
 MAX_IN_FLIGHT = 8
 _PATH = "/api/v1/query"
 _BUILD_INFO = "/api/v1/status/buildinfo"
+_SAYS_WHERE = frozenset({Outcome.UNREACHABLE, Outcome.UNAUTHORIZED})
 _IDLE_SECONDS = 7200.0
 
 
@@ -107,7 +108,7 @@ class PrometheusSource:
                 is_held=True,
             )
         except CredentialError as error:
-            return Answer(failure=Outcome.UNAUTHORIZED, message=f"{address}: {error}")
+            return Answer(failure=Outcome.UNAUTHORIZED, message=str(error))
         except HttpFailure as failure:
             too_large = failure.problem is HttpProblem.TOO_LARGE
             outcome = Outcome.TOO_LARGE if too_large else Outcome.UNREACHABLE
@@ -117,9 +118,10 @@ class PrometheusSource:
         answer = read(exchanged.reply)
         self._on_request(answer.failure.value if answer.failure is not None else "ok")
         redact = exchanged.material.redact
+        where = f"{address}: " if answer.failure in _SAYS_WHERE else ""
         return replace(
             answer,
-            message=redact(answer.message),
+            message=redact(where + answer.message),
             warnings=tuple(redact(text) for text in answer.warnings),
             infos=tuple(redact(text) for text in answer.infos),
             seconds=exchanged.seconds,
@@ -221,6 +223,7 @@ def unresolved(ref: SourceRef) -> Answer:
     )
 
 
+@functools.lru_cache(maxsize=4096)
 def names_objects(server: PrometheusServer) -> bool:
     """Whether a block names Secrets or ConfigMaps, which are of one namespace."""
     tls = server.tls
