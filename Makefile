@@ -55,6 +55,14 @@ e2e: $(STAMP) binaries ## Run the tests on the real control plane.
 chaos: $(STAMP) binaries ## Faults, kills and mass events on a control plane of its own (SEED=, FAULTS=).
 	@PYTHONPATH=tests $(BIN)/python -m chaos
 
+.PHONY: bench
+bench: $(STAMP) binaries ## Measure every target of performance (ARGS="--triggers 100,1000").
+	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+
+.PHONY: soak
+soak: $(STAMP) binaries ## Run 2,000 triggers with edits, deletes and Jobs for half an hour (ARGS=--help).
+	@PYTHONPATH=tests $(BIN)/python -m bench.soak $(ARGS)
+
 .PHONY: explore
 explore: $(STAMP) ## Explore every interleaving of the protocol (MUTANT=… for a broken one).
 	@PYTHONPATH=tests $(BIN)/python -m explore

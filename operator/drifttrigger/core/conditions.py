@@ -22,7 +22,7 @@ CALM_ASKS = 3
 CALM_TIME = timedelta(minutes=2)
 
 
-class Health(msgspec.Struct, frozen=True, kw_only=True):
+class Health(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How asking has gone lately; kept in memory, so a restart makes conditions calmer, not wilder.
 
     Attributes:

@@ -65,7 +65,7 @@ class Action(Enum):
     RETRAIN = "retrain"
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The result of one observation.
 
     Attributes:

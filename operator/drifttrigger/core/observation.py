@@ -29,14 +29,14 @@ LABEL_LENGTH = 128
 LABELS_PER_SERIES = 16
 
 
-class Sample(msgspec.Struct, frozen=True):
+class Sample(msgspec.Struct, frozen=True, gc=False):
     """One series of an instant vector: labels, and the server's own text of the value."""
 
     labels: dict[str, str]
     value: str
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the server said.
 
     Attributes:
@@ -72,7 +72,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
-class Observation(msgspec.Struct, frozen=True, kw_only=True):
+class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One named answer, at the tick it was asked for.
 
     Attributes:

@@ -40,7 +40,7 @@ DIGEST_VERSION = "1"
 """Part of every digest in a status: another version's digest says nothing about an edit."""
 
 
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
+class Rules(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Everything that a decision asks of the spec.
 
     Attributes:

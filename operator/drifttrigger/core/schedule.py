@@ -53,7 +53,7 @@ def phase(uid: str, interval: timedelta) -> timedelta:
     return timedelta(seconds=number % max(1, int(interval.total_seconds())))
 
 
-class IntervalSchedule(msgspec.Struct, frozen=True):
+class IntervalSchedule(msgspec.Struct, frozen=True, gc=False):
     """A fixed rate.
 
     Attributes:
@@ -80,7 +80,7 @@ class IntervalSchedule(msgspec.Struct, frozen=True):
         return self.interval
 
 
-class CronSchedule(msgspec.Struct, frozen=True):
+class CronSchedule(msgspec.Struct, frozen=True, gc=False):
     """Five-field cron in a time zone.
 
     Attributes:

@@ -37,7 +37,7 @@ _HEARTBEAT = timedelta(seconds=60)
 _NEWS = timedelta(seconds=3)
 
 
-class Decided(msgspec.Struct, frozen=True):
+class Decided(msgspec.Struct, frozen=True, gc=False):
     """A decision and the snapshot that it rests on."""
 
     view: TriggerView

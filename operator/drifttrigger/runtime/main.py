@@ -5,6 +5,7 @@ any point loses nothing either; the next process goes on from what the API serve
 """
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable, Coroutine
@@ -296,6 +297,9 @@ async def run(settings: Settings) -> None:
         DriftTriggerError: A part of it ended by itself.
     """
     logs.configure(settings.log_format, settings.log_level)
+    # What is imported by now stays until the end: the garbage collector need not walk it.
+    gc.collect()
+    gc.freeze()
     _LOG.info("drifttrigger %s starts", __version__, extra={"settings": to_json(settings)})
     stop = asyncio.Event()
     _stop_on_signals(stop)

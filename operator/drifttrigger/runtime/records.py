@@ -26,7 +26,7 @@ RETRY_LONGEST_SECONDS = 120.0
 NEEDS_EDIT_SECONDS = 300.0
 
 
-class Retry(msgspec.Struct, frozen=True):
+class Retry(msgspec.Struct, frozen=True, gc=False):
     """An ask that ended in an error and is due again.
 
     Attributes:
@@ -42,7 +42,7 @@ class Retry(msgspec.Struct, frozen=True):
     is_patient: bool = False
 
 
-class Calm(msgspec.Struct, frozen=True, kw_only=True):
+class Calm(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An evaluation after which status said it all: one that is just like it changes nothing.
 
     Attributes:
@@ -60,7 +60,7 @@ class Calm(msgspec.Struct, frozen=True, kw_only=True):
     is_deferred: bool
 
 
-class Record(msgspec.Struct):
+class Record(msgspec.Struct, gc=False):
     """A trigger in memory.
 
     Attributes:

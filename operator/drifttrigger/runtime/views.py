@@ -33,7 +33,7 @@ Key = tuple[str, str]
 """Namespace and name."""
 
 
-class TriggerView(msgspec.Struct, frozen=True, kw_only=True):
+class TriggerView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A DriftTrigger as it is at one resourceVersion.
 
     Attributes:

@@ -9,7 +9,7 @@ from drifttrigger.api.servers import PrometheusServer, SourceRef
 from drifttrigger.core.observation import Answer
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class Question(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One instant query.
 
     Attributes:

@@ -53,7 +53,7 @@ AskAlone = Callable[[str, datetime], Awaitable[Answer]]
 AskJoined = Callable[[str, datetime, int], Awaitable[Joined | Answer]]
 
 
-class _Known(msgspec.Struct):
+class _Known(msgspec.Struct, gc=False):
     """What a query has shown of itself when it was asked alone.
 
     Attributes:

@@ -17,7 +17,7 @@ WRAPPING_BYTES = 80
 """What one member adds to its own text, at most."""
 
 
-class Member(msgspec.Struct, frozen=True):
+class Member(msgspec.Struct, frozen=True, gc=False):
     """A query that has succeeded alone.
 
     Attributes:

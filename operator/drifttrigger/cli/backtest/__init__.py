@@ -18,16 +18,13 @@ import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import msgspec
 from msgspec.structs import replace
-from rich.console import Console
-from rich.progress import Progress
 
 from drifttrigger.api.errors import UsageError
-from drifttrigger.api.servers import Tls
 from drifttrigger.api.v1alpha1 import LABEL_TRIGGER
 from drifttrigger.cli.backtest import inputs
 from drifttrigger.cli.backtest.observations import observations_of
@@ -36,23 +33,19 @@ from drifttrigger.cli.backtest.recorded import recorded_training
 from drifttrigger.cli.backtest.replay import replay
 from drifttrigger.cli.backtest.result import Result, as_json
 from drifttrigger.cli.backtest.sweep import Past, automatic, suggest, sweep
-from drifttrigger.cli.backtest.ticks import chunks, common_step, schedule_for, ticks_between
+from drifttrigger.cli.backtest.ticks import schedule_for, ticks_between
 from drifttrigger.cli.backtest.words import show
 from drifttrigger.cli.connection import Connection, connection_options
 from drifttrigger.cli.manifests import read_trigger
-from drifttrigger.cli.reach import Way, reach_options, reached
+from drifttrigger.cli.past import fetched, period_of, progress_bar, said_by, span_of, until_of
+from drifttrigger.cli.reach import Way, reach_options
 from drifttrigger.cli.rules import rules_of_body, uid_of
 from drifttrigger.clients.clock import SystemClock
 from drifttrigger.clients.kube import RETRAININGS
 from drifttrigger.core.observation import Observation
 from drifttrigger.core.rules import Rules
-from drifttrigger.core.times import parse_duration
 
-if TYPE_CHECKING:
-    from drifttrigger.cli.analysis.history import History
-
-_DEFAULT_SINCE, _RECORDED = "30d", "recorded"
-_PROGRESS_FROM = 2
+_RECORDED = "recorded"
 Json = dict[str, Any]
 _File = click.Path(dir_okay=False, path_type=Path)
 
@@ -160,7 +153,7 @@ def _run(options: Options) -> Result:
     past = Past(rules=rules, observations=observations, training=training, uid=uid)
     refresh = refresh_period(observations)
     rows = suggestion = None
-    with _progress() as progress:
+    with progress_bar() as progress:
         if options.sweep_text is not None or known is not None:
             thresholds = wanted or automatic(past)
             task = progress.add_task("thresholds", total=len(thresholds))
@@ -209,22 +202,15 @@ def _past(
     """Return what was seen at each tick, where it comes from, and what the server warned of."""
     if options.csv_file is not None:
         return _from_file(options, options.csv_file, rules)
-    until = _until(options, now=SystemClock().now())
-    since = inputs.moment(options.since or _DEFAULT_SINCE, "--since", before=until)
-    if since > until:
-        raise click.UsageError("--since is after --until")
-    step = inputs.period(options.step, "--step") if options.step is not None else None
+    span = span_of(options.since, options.until)
     align = inputs.alignment(options.align, "--align") if options.align is not None else None
-    schedule = schedule_for(rules, step=step, align=align, uid=uid)
-    ticks = ticks_between(schedule, since, until)
-    history = asyncio.run(_fetched(options, rules, ticks, namespace))
+    schedule = schedule_for(rules, step=period_of(options.step), align=align, uid=uid)
+    ticks = ticks_between(schedule, span.since, span.until)
+    history = asyncio.run(
+        fetched(rules, ticks, namespace=namespace, connection=options.connection, way=options.way)
+    )
     observations = observations_of(rules, history, ticks, offset=rules.query_offset)
-    said = [f"the server warned: {warning}" for warning in history.warnings]
-    return observations, rules.query, said
-
-
-def _until(options: Options, *, now: datetime) -> datetime:
-    return inputs.moment(options.until, "--until", before=now) if options.until else now
+    return observations, rules.query, said_by(history)
 
 
 def _from_file(
@@ -236,46 +222,11 @@ def _from_file(
     ticks = [time.to_pydatetime() for time in history.table["timestamp"]]
     if not ticks:
         raise UsageError(f"{path}: holds no score")
-    until = _until(options, now=SystemClock().now()) if options.until else ticks[-1]
+    until = until_of(options.until, now=SystemClock().now()) if options.until else ticks[-1]
     since = inputs.moment(options.since, "--since", before=until) if options.since else ticks[0]
     ticks = inputs.within(ticks, since, until)
     observations = observations_of(rules, history, ticks, offset=timedelta(0))
     return observations, path.name, ()
-
-
-async def _fetched(
-    options: Options, rules: Rules, ticks: Sequence[datetime], namespace: str | None
-) -> History:
-    from drifttrigger.cli.analysis.history import MetricsServer, fetch_history, session_with
-
-    step = common_step(ticks)
-    shift = rules.query_offset
-    pieces = [(start - shift, end - shift) for start, end in chunks(ticks, step)]
-    async with reached(rules, namespace, options.connection, options.way) as found:
-        server, material = found.server, await found.material()
-    parameters = [(p.name, p.value) for p in server.query_parameters]
-    session = session_with(
-        headers=material.headers,
-        parameters=parameters,
-        tls=material.tls,
-        server_name=(server.tls or Tls()).server_name,
-    )
-    timeout = parse_duration(server.timeout, field="timeout").total_seconds()
-    with session, _progress(hidden=len(pieces) < _PROGRESS_FROM) as progress:
-        task = progress.add_task("scores", total=len(pieces))
-        return fetch_history(
-            MetricsServer(server.address, session, timeout),
-            rules.query,
-            pieces,
-            step,
-            progress=lambda: progress.advance(task),
-        )
-
-
-def _progress(*, hidden: bool = False) -> Progress:
-    """Make a bar on stderr that is gone afterwards; none where stderr is no terminal."""
-    console = Console(stderr=True)
-    return Progress(console=console, transient=True, disable=hidden or not console.is_terminal)
 
 
 def _picture(result: Result) -> bytes:
