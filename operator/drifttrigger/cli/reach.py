@@ -211,6 +211,8 @@ async def _proxied(
             "--address"
         )
     parts = urlsplit(server.address)
+    if ".." in parts.path.split("/"):
+        raise UsageError(f"{server.address} leads upwards, which the API server's path must not")
     service = _SERVICE.fullmatch(parts.hostname or "")
     if service is None:
         raise UsageError(

@@ -240,8 +240,7 @@ class KubernetesApi:
             raise _lost(method, path, error) from error
         self._count(method, resource, str(response.status))
         if response.status < 300:
-            result: Json = orjson.loads(payload)
-            return result
+            return _object_of(method, path, payload)
         raise error_of(response.status, payload, response.headers.get("Retry-After"))
 
     def _count(self, method: str, resource: Resource, code: str) -> None:

@@ -19,4 +19,6 @@ def owner_of(key: str, members: Iterable[str]) -> str | None:
 
 
 def _weight(member: str, key: str) -> bytes:
-    return hashlib.blake2s(key.encode(), key=member.encode()[:32], digest_size=8).digest()
+    # A digest of the name: a key of blake2s holds 32 bytes, and names of pods differ at their end.
+    name = hashlib.blake2s(member.encode()).digest()
+    return hashlib.blake2s(key.encode(), key=name, digest_size=8).digest()

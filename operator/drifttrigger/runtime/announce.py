@@ -63,7 +63,7 @@ def _is_calm(ready: Condition | None, drifted: Condition | None) -> bool:
     return is_ready and drifted is not None and drifted.status == "False"
 
 
-def _server_of(view: TriggerView, rules: Rules) -> tuple[str, str]:
+def server_of(view: TriggerView, rules: Rules) -> tuple[str, str]:
     """Say whom a trigger asks: namespace (empty where it is the same for all) and name."""
     source = rules.source
     is_own = isinstance(source, SourceRef) and source.kind is SourceKind.METRICS_SOURCE
@@ -152,14 +152,14 @@ class Announcer:
         """Tell an outage of a server once, however many triggers ask it."""
         if ready is None or ready.reason not in _OUTAGES or view.rules is None:
             return False
-        server = _server_of(view, view.rules)
+        server = server_of(view, view.rules)
         is_known = server in self._outages
         self._outages.add(server)
         return is_known
 
     def _say_outage_over(self, view: TriggerView, rules: Rules) -> None:
         """Tell the end of an outage once."""
-        server = _server_of(view, rules)
+        server = server_of(view, rules)
         if server in self._outages:
             self._outages.discard(server)
             message = f"{rules.source_name} answers again"

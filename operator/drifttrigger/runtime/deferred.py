@@ -26,6 +26,7 @@ from drifttrigger.runtime.records import Record
 from drifttrigger.runtime.views import Key, TriggerView
 
 _LOG = logging.getLogger(__name__)
+_CONFLICT_SECONDS = 0.2
 _REFUSED_SECONDS = 1.0
 
 
@@ -87,6 +88,8 @@ class DeferredWrites:
                 continue
             del self._waiting[key]
             view = waiting.record.view
+            if not waiting.record.is_owned:
+                continue  # deleted, or another replica's
             if (view.uid, view.generation) != (waiting.view.uid, waiting.view.generation):
                 continue  # edited meanwhile: the edit is asked for at once and says how it stands
             await self._write(waiting, view)
@@ -115,6 +118,8 @@ class DeferredWrites:
             # The watch brings what is there now; a newer status that waits by then goes first.
             if view.key not in self._waiting:
                 self.put(record, waiting.view, waiting.status, Priority.OUTCOME)
+            if record.view is view:
+                await asyncio.sleep(_CONFLICT_SECONDS)  # nothing newer is known yet
             return
         except TransientError as error:
             _LOG.debug("a status is written later: %s", error, extra={"object": view.name})

@@ -38,7 +38,7 @@ from drifttrigger.core.rules import Rules
 from drifttrigger.core.status import meaning
 from drifttrigger.core.times import format_instant, parse_instant
 from drifttrigger.runtime import faults
-from drifttrigger.runtime.announce import Announcer
+from drifttrigger.runtime.announce import Announcer, server_of
 from drifttrigger.runtime.budget import Priority, WriteBudget
 from drifttrigger.runtime.deferred import DeferredWrites
 from drifttrigger.runtime.evaluation import Evaluation
@@ -105,6 +105,7 @@ class Detection:
         )
         self.records: dict[Key, Record] = {}
         self.owns: Callable[[str], bool] = lambda _: True
+        self._evaluation.owns = lambda uid: self.owns(uid)
         self.work = Worklist(
             self._pass,
             clock,
@@ -116,8 +117,9 @@ class Detection:
     def _lane_of(self, key: Key) -> object:
         """Name the server that a trigger waits for; a slow one delays its own triggers only."""
         record = self.records.get(key)
-        rules = record.view.rules if record is not None else None
-        return rules.source_name if rules is not None else None
+        if record is None or record.view.rules is None:
+            return None
+        return server_of(record.view, record.view.rules)
 
     # What the feed tells.
 
@@ -142,6 +144,8 @@ class Detection:
         """Forget a deleted trigger."""
         record = self.records.get(key)
         if record is not None and record.view.uid == uid:
+            record.is_owned = False
+            self.deferred.forget(key)
             del self.records[key]
             self.work.drop(key)
 
@@ -172,6 +176,7 @@ class Detection:
             if is_owned == record.is_owned:
                 continue
             self.deferred.forget(key)
+            record.is_owned = False  # for a pass that still holds it
             fresh = first_record(record.view, now)
             fresh.is_owned = is_owned
             self.records[key] = fresh
@@ -321,7 +326,7 @@ class Detection:
         _LOG.warning("lastTick lies in the future and is set to now", extra=_extra(view))
         status = replace(view.status, last_tick=format_instant(now))
         await self._budget.take(Priority.INTENT)
-        record.view = await self._intents.commit(view, status, fresh=fresh)
+        record.see(await self._intents.commit(view, status, fresh=fresh), self._clock.now())
 
     # Unfinished business.
 
@@ -338,7 +343,7 @@ class Detection:
         status = await self._intents.adopt(view)
         if status != view.status:
             await self._budget.take(Priority.INTENT)
-            record.view = await self._intents.commit(view, status, fresh=fresh)
+            record.see(await self._intents.commit(view, status, fresh=fresh), self._clock.now())
             record.must_release = True
         record.is_adopted = True
 
@@ -347,13 +352,15 @@ class Detection:
         pending = record.view.status.pending
         await self._budget.take(Priority.INTENT)
         try:
-            record.view = await self._intents.carry_out(record.view, fresh=fresh)
+            record.see(await self._intents.carry_out(record.view, fresh=fresh), self._clock.now())
         except NameTaken as error:
             await self._say_cannot_record(record, Reason.NAME_TAKEN, str(error))
             raise TransientError(str(error)) from error
         except NamespaceGone as error:
             status = replace(record.view.status, pending=None)
-            record.view = await self._intents.commit(record.view, status, fresh=fresh)
+            record.see(
+                await self._intents.commit(record.view, status, fresh=fresh), self._clock.now()
+            )
             _LOG.info("the intent is dropped: %s", error, extra=_extra(record.view))
             return
         except PermanentError as error:
@@ -379,7 +386,7 @@ class Detection:
         found = await self._intents.release(
             view, record.base(view), now=self._clock.now(), fresh=fresh, starts=starts
         )
-        record.view = found.view
+        record.see(found.view, self._clock.now())
         record.must_release = record.must_release or found.waits
         for name in found.vanished:
             self._announcer.vanished(record.view, name)
@@ -415,7 +422,7 @@ class Detection:
             raise ConflictError("the trigger changed while a request by hand was looked at")
         status, reason, message = answer
         await self._budget.take(Priority.INTENT)
-        record.view = await self._intents.commit(view, status, fresh=fresh)
+        record.see(await self._intents.commit(view, status, fresh=fresh), self._clock.now())
         self._announcer.manual(record.view, reason, message)
         if record.view.status.pending is not None:
             faults.point("intent-written")
@@ -480,7 +487,10 @@ class Detection:
             self.deferred.put(record, view, status, priority)
             return
         self.deferred.forget(view.key)
-        record.view = await self._intents.commit(view, status, fresh=Freshness(self._clock))
+        record.see(
+            await self._intents.commit(view, status, fresh=Freshness(self._clock)),
+            self._clock.now(),
+        )
         self._announcer.conditions(record)
 
 

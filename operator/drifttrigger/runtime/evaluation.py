@@ -5,6 +5,7 @@ changed meanwhile makes the write a conflict, and the tick is decided again.
 """
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import msgspec
@@ -56,6 +57,9 @@ class Evaluation:
         deferred: Status writes that may wait.
         announcer: Events, logs and the audit trail.
         metrics: Counters.
+
+    Attributes:
+        owns: Whether the trigger with a UID is this replica's.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Evaluation:
         self._deferred = deferred
         self._announcer = announcer
         self._metrics = metrics
+        self.owns: Callable[[str], bool] = lambda _: True
 
     async def run(self, record: Record, rules: Rules) -> None:
         """Ask if a tick, a probe or a retry is due, and settle what the answer means."""
@@ -91,6 +96,8 @@ class Evaluation:
         observation = await self._ask(record, rules, tick, now)
         fresh = Freshness(self._clock)
         record.observation = observation
+        if not self.owns(record.view.uid):
+            return  # the answer was long in coming: the trigger may be another replica's by now
         if record.view.rules != rules:
             return  # edited while the server was asked: the edit's own probe comes next
         if observation.is_batched and self._would_fire(record, rules, observation):
@@ -131,7 +138,8 @@ class Evaluation:
     async def _ask(
         self, record: Record, rules: Rules, tick: datetime | None, now: datetime
     ) -> Observation:
-        at = tick if tick is not None else now
+        # Probes of one second share a request, as ticks do.
+        at = tick if tick is not None else now.replace(microsecond=0)
         if tick is not None and tick != record.asked_tick:
             self._metrics.lateness((now - tick).total_seconds())
             if record.asked_tick is not None:

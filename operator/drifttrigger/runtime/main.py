@@ -152,7 +152,7 @@ class Operator:
             )
             gauges["triggers_owned"] = (
                 "Triggers that this process evaluates.",
-                lambda: float(sum(r.is_owned for r in detection.records.values())),
+                lambda: float(sum(r.is_owned for r in list(detection.records.values()))),
             )
         self.metrics.registry.register(ProcessCollector(lambda: self.kube.requests, gauges))
 

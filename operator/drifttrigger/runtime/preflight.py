@@ -10,7 +10,15 @@ from contextlib import suppress
 
 from drifttrigger.api.errors import ConflictError, DriftTriggerError, TransientError, UsageError
 from drifttrigger.api.v1alpha1 import GROUP
-from drifttrigger.clients.kube import ACCESS_REVIEWS, DRIFT_TRIGGERS, KubernetesApi
+from drifttrigger.clients.kube import (
+    ACCESS_REVIEWS,
+    CLUSTER_METRICS_SOURCES,
+    DRIFT_TRIGGERS,
+    METRICS_SOURCES,
+    RETRAININGS,
+    KubernetesApi,
+    Resource,
+)
 from drifttrigger.runtime.settings import Controller, Settings
 
 _LOG = logging.getLogger(__name__)
@@ -32,6 +40,14 @@ _WATCHED = (
 _LEASES = tuple(
     (verb, "coordination.k8s.io", "leases") for verb in ("get", "list", "create", "patch", "delete")
 )
+_CLUSTER_SOURCES = (
+    ("list", GROUP, "clustermetricssources"),
+    ("watch", GROUP, "clustermetricssources"),
+    ("get", GROUP, "clustermetricssources"),
+    ("patch", GROUP, "clustermetricssources/status"),
+    ("get", "", "namespaces"),
+)
+"""Without cluster-wide rights a ClusterMetricsSource can't be used, and need not be."""
 _NEEDED: dict[Controller, tuple[Permission, ...]] = {
     Controller.DETECTION: (
         *_WATCHED,
@@ -80,6 +96,8 @@ async def preflight(kube: KubernetesApi, settings: Settings) -> None:
         UsageError: Something is missing; says what.
     """
     needed = dict.fromkeys(p for c in settings.controllers for p in _NEEDED[c])
+    if Controller.DETECTION in settings.controllers and not settings.namespaces:
+        needed |= dict.fromkeys(_CLUSTER_SOURCES)
     wanted = [(p, where) for where in settings.namespaces or ("",) for p in needed]
     leases = settings.lease_namespace or settings.own_namespace
     wanted += [(permission, leases) for permission in _LEASES]
@@ -92,13 +110,23 @@ async def preflight(kube: KubernetesApi, settings: Settings) -> None:
     if missing:
         raise UsageError(f"missing permissions: {', '.join(missing)}; apply manifests/rbac")
     try:
-        for each in settings.namespaces or (None,):
-            async for _ in kube.list_metadata(DRIFT_TRIGGERS, each):
-                break
+        for kind in _kinds(settings):
+            for each in settings.namespaces or (None,):
+                async for _ in kube.list_metadata(kind, each):
+                    break
     except (TransientError, ConflictError):
         raise
     except DriftTriggerError as error:
-        raise UsageError(f"can't list DriftTriggers ({error}); are the CRDs installed?") from error
+        raise UsageError(f"can't list our kinds ({error}); are the CRDs installed?") from error
+
+
+def _kinds(settings: Settings) -> list[Resource]:
+    """Name the kinds that are watched: each needs its definition."""
+    kinds = [DRIFT_TRIGGERS, RETRAININGS]
+    if Controller.DETECTION in settings.controllers:
+        kinds.append(METRICS_SOURCES)
+        kinds += [] if settings.namespaces else [CLUSTER_METRICS_SOURCES]
+    return kinds
 
 
 async def _allowed(kube: KubernetesApi, permission: Permission, namespace: str) -> bool:

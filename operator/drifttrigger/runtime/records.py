@@ -108,7 +108,12 @@ class Record(msgspec.Struct, gc=False):
         return status
 
     def see(self, view: TriggerView, now: datetime) -> None:
-        """Take a newer snapshot of the same object."""
+        """Take a snapshot of the same object, unless a newer one is known.
+
+        The reply to a write of ours may be read after the watch has told of an edit behind it.
+        """
+        if int(view.resource_version) < int(self.view.resource_version):
+            return
         if view.generation != self.view.generation:
             self.not_before = now
             self.retry = None

@@ -16,7 +16,12 @@ from datetime import datetime
 
 import msgspec
 
-from drifttrigger.api.errors import AlreadyExists, DriftTriggerError, NotFoundError
+from drifttrigger.api.errors import (
+    AlreadyExists,
+    DriftTriggerError,
+    NotFoundError,
+    TransientError,
+)
 from drifttrigger.api.v1alpha1 import GROUP
 from drifttrigger.clients.clock import Clock
 from drifttrigger.clients.kube import LEASES, Json, KubeApi
@@ -25,9 +30,10 @@ from drifttrigger.core.sharding import owner_of
 from drifttrigger.runtime.settings import Settings
 
 _LOG = logging.getLogger(__name__)
-LEASE_SECONDS = 15.0
-RENEW_SECONDS = 5.0
-FENCED_SECONDS = 10.0
+LEASE_SECONDS = 12.0
+"""How long after its last seen change a Lease counts; with the time to see that, 15 seconds."""
+RENEW_SECONDS = 3.0
+FENCED_SECONDS = 9.0
 """How long after the last renewal this replica still counts on its objects."""
 _LABEL_GROUP = f"{GROUP}/shard-group"
 _POLL_SECONDS = 1.0
@@ -63,6 +69,8 @@ class Shards:
         self._kube = kube
         self._clock = clock
         self._namespace = settings.lease_namespace or settings.own_namespace
+        # An owner in another namespace is none: the garbage collector would take the Lease.
+        self._is_at_home = self._namespace == settings.own_namespace
         self._group = _group_of(settings)
         self._synced = synced
         self._on_change = on_change
@@ -72,6 +80,8 @@ class Shards:
         self._seen: dict[str, _Seen] = {}
         self._members: tuple[str, ...] = ()
         self._owners: dict[str, bool] = {}
+        self._has_lapsed = False
+        self._is_blind = True
 
     @property
     def members(self) -> int:
@@ -80,7 +90,10 @@ class Shards:
 
     def owns(self, key: str) -> bool:
         """Whether an object is this replica's to work on."""
-        if not self._members or self._is_fenced():
+        if not self._members:
+            return False
+        if self._is_fenced():
+            self._has_lapsed = True  # somebody was told so: they are told when it is over
             return False
         if len(self._members) == 1:
             return True
@@ -98,6 +111,8 @@ class Shards:
                 await self._look()
             except DriftTriggerError as error:
                 _LOG.warning("the Lease was not renewed: %s", error)
+                # What was not looked at for a while says nothing of who lives.
+                self._is_blind = True
                 await asyncio.sleep(_POLL_SECONDS)
             else:
                 spent = self._clock.monotonic() - started
@@ -133,7 +148,10 @@ class Shards:
         now = _micro_time(self._clock.now())
         spec: Json = {"renewTime": now}
         try:
-            await self._kube.patch(LEASES, self._namespace, self._name, {"spec": spec})
+            lease = await self._kube.patch(LEASES, self._namespace, self._name, {"spec": spec})
+            holder = (lease.get("spec") or {}).get("holderIdentity")
+            if holder != self.identity:
+                raise TransientError(f"{self._name} is the Lease of {holder}; use --identity")
         except NotFoundError:
             spec |= {
                 "holderIdentity": self.identity,
@@ -146,7 +164,7 @@ class Shards:
                 "metadata": {
                     "name": self._name,
                     "labels": {_LABEL_GROUP: self._group},
-                    **_owned_by_pod(),
+                    **(_owned_by_pod() if self._is_at_home else {}),
                 },
                 "spec": spec,
             }
@@ -159,9 +177,10 @@ class Shards:
 
     async def _look(self) -> None:
         """See whose Leases have changed."""
-        now = self._clock.monotonic()
         label = f"{_LABEL_GROUP}={self._group}"
         leases = await self._kube.list_all(LEASES, self._namespace, labels=label)
+        now = self._clock.monotonic()
+        was_blind, self._is_blind = self._is_blind, False
         seen: dict[str, _Seen] = {}
         for lease in leases:
             holder = (lease.get("spec") or {}).get("holderIdentity")
@@ -169,8 +188,9 @@ class Shards:
                 continue
             version = str(lease["metadata"]["resourceVersion"])
             known = self._seen.get(holder)
-            is_same = known is not None and known.version == version
-            seen[holder] = known if known is not None and is_same else _Seen(version, now)
+            if known is None or known.version != version or was_blind:
+                known = _Seen(version, now)
+            seen[holder] = known
             if now - seen[holder].at > 2 * LEASE_SECONDS:
                 await self._tidy(lease)
         self._seen = seen
@@ -188,6 +208,12 @@ class Shards:
             _LOG.debug("an old Lease was not removed: %s", error)
 
     def _take_members(self) -> None:
+        if self._has_lapsed:
+            # Who asked meanwhile was turned away: all begin anew, as after a loss.
+            self._has_lapsed = False
+            self._members = ()
+            self._owners.clear()
+            self._on_change()
         now = self._clock.monotonic()
         alive = [holder for holder, seen in self._seen.items() if now - seen.at <= LEASE_SECONDS]
         members = () if self._is_fenced() else tuple(sorted([*alive, self.identity]))

@@ -18,6 +18,8 @@ from drifttrigger.runtime.views import Key
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_SLEEP_SECONDS = 60.0
+_DRAIN_SECONDS = 10.0
+"""Longer than any write may take; a question to a slow server may take minutes."""
 
 Handler = Callable[[Key], Awaitable[float | None]]
 """Makes one pass over an object; returns the monotonic time of the next, None for no next."""
@@ -96,9 +98,12 @@ class Worklist:
             await self.drain()
 
     async def drain(self) -> None:
-        """Wait for the passes under way."""
+        """Wait for the passes under way; those that still wait for something are cut off."""
         if self._running:
-            await asyncio.gather(*self._running.values(), return_exceptions=True)
+            await asyncio.wait(list(self._running.values()), timeout=_DRAIN_SECONDS)
+        for task in list(self._running.values()):
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     def _start_due(self) -> float:
         """Start what is due and fits; return the seconds to sleep."""
@@ -139,9 +144,12 @@ class Worklist:
         parked = self._parked.get(lane)
         while parked:
             key = parked.popleft()
-            if key in self._due:
-                heapq.heappush(self._heap, (self._due[key], key))
-                break
+            due = self._due.get(key)
+            if due is None:
+                continue
+            heapq.heappush(self._heap, (due, key))
+            if due <= self._clock.monotonic():
+                break  # a place for one; who is not due any more takes none
         if parked is not None and not parked:
             del self._parked[lane]
 

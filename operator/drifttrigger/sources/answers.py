@@ -65,10 +65,17 @@ def parse_joined(reply: HttpReply, number: int, *, label: str) -> Joined | Answe
     for item in result:
         labels = item.get("metric") if isinstance(item, dict) else None
         text = labels.pop(label, None) if isinstance(labels, dict) else None
-        if not isinstance(text, str) or not text.isdigit() or int(text) >= number:
+        place = _place(text)
+        if place is None or place >= number:
             return _malformed("a joined expression was answered without its label")
-        groups[int(text)].append(item)
+        groups[place].append(item)
     return Joined(tuple(_vector(group) for group in groups), warnings, is_partial)
+
+
+def _place(text: Any) -> int | None:
+    """Read the number of a query; int() takes more than we ever write."""
+    is_ours = isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 4
+    return int(text) if is_ours else None
 
 
 def _document(reply: HttpReply) -> dict[str, Any] | Answer:

@@ -88,6 +88,7 @@ class Desk:
         clock: The clock.
         timeout_seconds: Of one request.
         joins: Whether this server takes joined expressions.
+        most_bytes: Length of a joined expression that it takes.
         on_batch: Told the size of each batch that is sent.
     """
 
@@ -99,6 +100,7 @@ class Desk:
         *,
         timeout_seconds: float,
         joins: bool,
+        most_bytes: Callable[[], int] = lambda: MOST_BYTES,
         on_batch: Callable[[int], None],
     ) -> None:
         self._ask_alone = alone
@@ -106,6 +108,7 @@ class Desk:
         self._clock = clock
         self._quick_seconds = timeout_seconds * _QUICK
         self._joins = joins
+        self._most_bytes = most_bytes
         self._on_batch = on_batch
         self._limit = MOST_QUERIES
         self._known: dict[str, _Known] = {}
@@ -126,12 +129,14 @@ class Desk:
             asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush, at, batch)
         if query not in batch.waiting:
             size = len(query.encode()) + WRAPPING_BYTES
-            if len(batch.waiting) >= self._limit or batch.size + size > MOST_BYTES:
+            is_full = len(batch.waiting) >= self._limit or batch.size + size > self._most_bytes()
+            if is_full and batch.waiting:
                 self._flush(at, batch)
                 return await self.ask(query, at)
             batch.waiting[query] = asyncio.get_running_loop().create_future()
             batch.size += size
-        return await batch.waiting[query]
+        # Equal questions wait for the same answer: one who leaves takes nobody along.
+        return await asyncio.shield(batch.waiting[query])
 
     def distrust(self, query: str) -> None:
         """Ask a query alone for an hour."""
@@ -152,12 +157,15 @@ class Desk:
 
     async def _learn(self, query: str, at: datetime) -> Answer:
         answer = await self._ask_alone(query, at)
+        self._prune()
         now = self._clock.monotonic()
         known = self._known.setdefault(query, _Known())
         if answer.failure is not None:
             is_servers = answer.failure in _SERVERS or answer.is_servers
             if answer.is_late or not is_servers:
                 known.is_good = False
+            if answer.failure in _SPLITS and not is_servers and known.alone_until:
+                _keep_alone(known, now)  # it broke a batch once, and is not good yet
             return answer
         uses_label = any(LABEL in sample.labels for sample in answer.samples)
         is_quick = answer.seconds <= self._quick_seconds
@@ -201,14 +209,16 @@ class Desk:
         members = [Member(query, self._known[query].is_scalar) for query in queries]
         found = await self._ask_together(joined(members), at, len(members))
         if isinstance(found, Joined):
-            self._limit = min(MOST_QUERIES, self._limit * 2)
+            self._limit = min(MOST_QUERIES, self._limit + _FEWEST)
             await self._deliver(queries, at, found, waiting)
         elif found.is_late and not found.is_held:
             # Somebody is slow, or all together are: alone shows who, and costs nobody the tick.
             self._limit = max(_FEWEST, len(queries) // 4)
             await self._resolve_each(queries, at, waiting)
-        elif found.failure in _SPLITS and not found.is_servers:
+        elif found.failure in _SPLITS and not await self._is_everybodys(found, queries[0], at):
             half = len(queries) // 2
+            if found.failure is Outcome.TOO_LARGE:
+                self._limit = max(_FEWEST, half)
             await asyncio.gather(
                 self._resolve(queries[:half], at, waiting),
                 self._resolve(queries[half:], at, waiting),
@@ -216,6 +226,10 @@ class Desk:
         else:
             for query in queries:
                 _give(waiting[query], found)
+
+    async def _is_everybodys(self, found: Answer, query: str, at: datetime) -> bool:
+        """Whether a failure that the server calls its own meets a query that is alone, too."""
+        return found.is_servers and (await self._alone(query, at)).is_servers
 
     async def _resolve_each(
         self, queries: Sequence[str], at: datetime, waiting: dict[str, asyncio.Future[Answer]]
@@ -227,7 +241,7 @@ class Desk:
     ) -> None:
         answer = await self._alone(query, at)
         if answer.failure in _SPLITS:  # it is what broke the batch
-            self._known[query].alone_until = self._clock.monotonic() + _ALONE_SECONDS
+            _keep_alone(self._known[query], self._clock.monotonic())
         _give(waiting[query], answer)
 
     async def _deliver(
@@ -248,9 +262,10 @@ class Desk:
             if is_partial or is_stale or answer.failure is not None:
                 unsure.append(query)
                 continue
+            warnings = known.warnings if found.warnings else ()
             _give(
                 waiting[query],
-                replace(answer, warnings=known.warnings, infos=known.infos, is_batched=True),
+                replace(answer, warnings=warnings, infos=known.infos, is_batched=True),
             )
         await self._resolve_each(unsure, at, waiting)
 
@@ -264,6 +279,10 @@ class Desk:
         self._known = {
             query: known for query, known in self._known.items() if known.asked_at > since
         }
+
+
+def _keep_alone(known: _Known, now: float) -> None:
+    known.alone_until = max(known.alone_until, now + _ALONE_SECONDS)
 
 
 def _give(future: asyncio.Future[Answer], answer: Answer) -> None:

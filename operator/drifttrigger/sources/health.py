@@ -9,6 +9,8 @@ from drifttrigger.api.reasons import Outcome
 from drifttrigger.clients.clock import Clock
 
 FIRST_SECONDS = 1.0
+_TRYING_SECONDS = 5.0
+"""While one request tries for all, which may take as long as its timeout."""
 LONGEST_SECONDS = 120.0
 LONGEST_WISH_SECONDS = 300.0
 QUERIES_IN_A_ROW = 3
@@ -74,7 +76,8 @@ class Backoff:
         """
         left = self._until - self._clock.monotonic()
         if self._failures and (left > 0 or self._is_trying):
-            raise Refusal(self._outcome, self.message, max(left, FIRST_SECONDS))
+            wait = _TRYING_SECONDS if self._is_trying else FIRST_SECONDS
+            raise Refusal(self._outcome, self.message, max(left, wait))
 
     def release(self, *, tried: bool) -> None:
         """Say that a request that was admitted is over, however."""

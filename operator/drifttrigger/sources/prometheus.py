@@ -25,13 +25,18 @@ from drifttrigger.sources.batching import Desk
 from drifttrigger.sources.connection import Connection, Endpoint
 from drifttrigger.sources.credentials import Carrier, Credentials
 from drifttrigger.sources.health import Refusal
-from drifttrigger.sources.joining import LABEL
+from drifttrigger.sources.joining import LABEL, MOST_BYTES
 
 MAX_IN_FLIGHT = 8
 _PATH = "/api/v1/query"
 _BUILD_INFO = "/api/v1/status/buildinfo"
+_URL_BYTES = 4096
+"""Of a joined expression where it has to go into the URL."""
+_TOO_LONG = frozenset({400, 413, 414, 431})
+"""What servers and proxies say to requests that are longer than they like."""
 _SAYS_WHERE = frozenset({Outcome.UNREACHABLE, Outcome.UNAUTHORIZED})
 _IDLE_SECONDS = 7200.0
+_SHOWN_SECONDS = 900.0
 
 
 class _Counter(msgspec.Struct, frozen=True):
@@ -141,9 +146,11 @@ class PrometheusSource:
 
     def health(self) -> dict[str, bool]:
         """Tell of each address asked lately whether all is well with it."""
-        self._drop_idle()
+        since = self._clock.monotonic() - _SHOWN_SECONDS
         found: dict[str, bool] = {}
-        for counter in self._counters.values():
+        for counter in list(self._counters.values()):  # a scrape reads from another thread
+            if counter.connection.asked_at < since:
+                continue
             address = counter.connection.server.address
             found[address] = found.get(address, True) and not counter.connection.error
         return found
@@ -182,6 +189,7 @@ class PrometheusSource:
             self._clock,
             timeout_seconds=connection.timeout_seconds,
             joins=connection.server.batching is Batching.AUTO,
+            most_bytes=lambda: _URL_BYTES if connection.endpoint.is_get_only else MOST_BYTES,
             on_batch=self._on_batch,
         )
 
@@ -195,7 +203,8 @@ class PrometheusSource:
             """Keep what was joined apart: an Answer is of one query."""
             answer = parse_joined(reply, number, label=LABEL)
             if isinstance(answer, Answer):
-                return answer
+                is_refused = reply.status in _TOO_LONG and answer.failure is not Outcome.QUERY_ERROR
+                return replace(answer, failure=Outcome.TOO_LARGE) if is_refused else answer
             found.append(answer)
             return Answer(warnings=answer.warnings)
 

@@ -141,9 +141,16 @@ class References:
         self._labels: dict[str, tuple[float, dict[str, str]]] = {}
 
     def take(self, view: SourceView) -> None:
-        """Take a newer snapshot."""
+        """Take a snapshot, unless a newer one of the same object is known."""
         self._unknown.pop(view.key, None)
-        self.views[view.key] = view
+        known = self.views.get(view.key)
+        is_older = (
+            known is not None
+            and known.uid == view.uid
+            and int(known.resource_version) > int(view.resource_version)
+        )
+        if not is_older:
+            self.views[view.key] = view
 
     def whose(self, view: SourceView) -> str:
         """Return the namespace of the Secrets that a source names."""
@@ -233,8 +240,10 @@ class References:
             body = await self._kube.get(NAMESPACES, "", namespace)
             labels = (body.get("metadata") or {}).get("labels") or {}
         except DriftTriggerError as error:
-            # What was known stays; nothing known selects nothing.
+            # What was known stays for a moment; nothing known selects nothing.
             _LOG.warning("the labels of namespace %s can't be read: %s", namespace, error)
+            self._labels[namespace] = (self._clock.monotonic() + _UNKNOWN_SECONDS, labels)
+            return labels
         self._labels[namespace] = (self._clock.monotonic() + _NAMESPACE_SECONDS, labels)
         return labels
 
