@@ -78,10 +78,15 @@ format: $(STAMP) ## Format the code.
 docs: $(STAMP) ## Generate the reference.
 	@for page in api cli events metrics; do $(BIN)/python tools/reference.py $$page > docs/reference/$$page.md; done
 	@$(BIN)/python tools/dashboard.py
+	@$(BIN)/python tools/argocd.py > manifests/argocd/argocd-cm.yaml
 
 .PHONY: dist
 dist: binaries ## Write dist/install.yaml and the packaged chart (IMAGE=registry/name:tag).
 	@$(BIN)/python tools/dist.py $(if $(IMAGE),--image $(IMAGE))
+
+.PHONY: release
+release: $(STAMP) binaries ## Try a release: versions, changelog, tree; builds into a temporary folder.
+	@$(BIN)/python tools/release.py
 
 .PHONY: lock
 lock: ## Pin the dependencies again, with hashes and without hosts.
