@@ -174,6 +174,8 @@ class Detection:
         for key, record in self.records.items():
             is_owned = self.owns(record.view.uid)
             if is_owned == record.is_owned:
+                if is_owned:
+                    self.work.wake(key)  # it may have been turned away meanwhile
                 continue
             self.deferred.forget(key)
             record.is_owned = False  # for a pass that still holds it

@@ -139,8 +139,11 @@ class Shards:
             _LOG.warning("the Lease was not released, and will expire: %s", error)
 
     def _is_fenced(self) -> bool:
+        """Whether others may be about to take over; who is alone goes on working."""
         if self._renewed_at is None:
             return True
+        if not self._seen:
+            return False
         return self._clock.monotonic() - self._renewed_at > FENCED_SECONDS
 
     async def _renew(self) -> None:
@@ -208,16 +211,14 @@ class Shards:
             _LOG.debug("an old Lease was not removed: %s", error)
 
     def _take_members(self) -> None:
-        if self._has_lapsed:
-            # Who asked meanwhile was turned away: all begin anew, as after a loss.
-            self._has_lapsed = False
-            self._members = ()
-            self._owners.clear()
-            self._on_change()
         now = self._clock.monotonic()
         alive = [holder for holder, seen in self._seen.items() if now - seen.at <= LEASE_SECONDS]
         members = () if self._is_fenced() else tuple(sorted([*alive, self.identity]))
+        # Whoever asked while this replica was fenced was turned away, and has to be told.
+        has_lapsed, self._has_lapsed = self._has_lapsed and bool(members), False
         if members == self._members:
+            if has_lapsed:
+                self._on_change()
             return
         _LOG.info("%d replicas share the work", len(members), extra={"members": list(members)})
         self._members = members

@@ -10,7 +10,7 @@ waiting and nobody else's, and a crowd that is due at once does not become a cro
 import asyncio
 import heapq
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 
 from drifttrigger.clients.clock import Clock
@@ -49,7 +49,8 @@ class Worklist:
         self._lane_of = lane_of
         self._width = lane_width if lane_width is not None else concurrency
         self._lanes: Counter[Hashable] = Counter()
-        self._parked: dict[Hashable, deque[Key]] = {}
+        self._parked: dict[Hashable, list[tuple[float, Key]]] = {}
+        self._waits: dict[Key, Hashable] = {}
         self._clock = clock
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, Key]] = []
@@ -66,20 +67,22 @@ class Worklist:
         due = self._clock.monotonic() if at is None else at
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
-            heapq.heappush(self._heap, (due, key))
-            self._changed.set()
+            self._waits.pop(key, None)
+        elif key not in self._waits:
+            return
+        # One that waits for a place is looked at again, too: it may have another lane by now.
+        heapq.heappush(self._heap, (self._due[key], key))
+        self._changed.set()
 
     def drop(self, key: Key) -> None:
         """Forget a key; a pass that runs is let finish."""
         self._due.pop(key, None)
+        self._waits.pop(key, None)
 
     def lateness_seconds(self) -> float:
         """Return how long the most overdue key has waited."""
-        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        waits = [self._heap[0][0]] if self._heap else []
-        waits += [self._due[keys[0]] for keys in self._parked.values() if keys[0] in self._due]
-        return max(0.0, self._clock.monotonic() - min(waits)) if waits else 0.0
+        dues = list(self._due.values())  # a copy: a scrape reads from another thread
+        return max(0.0, self._clock.monotonic() - min(dues)) if dues else 0.0
 
     async def run(self) -> None:
         """Pass over what is due until cancelled, then let the passes under way finish."""
@@ -107,6 +110,7 @@ class Worklist:
 
     def _start_due(self) -> float:
         """Start what is due and fits; return the seconds to sleep."""
+        self._unpark()
         blocked: list[tuple[float, Key]] = []
         sleep = _LONGEST_SLEEP_SECONDS
         while self._heap and len(self._running) < self._slots:
@@ -124,7 +128,7 @@ class Worklist:
                 continue
             lane = self._lane_of(key)
             if self._lanes[lane] >= self._width:
-                self._parked.setdefault(lane, deque()).append(key)
+                self._park(due, key, lane)
                 continue
             self._start(key, lane)
         for item in blocked:
@@ -133,25 +137,37 @@ class Worklist:
 
     def _start(self, key: Key, lane: Hashable) -> None:
         del self._due[key]
+        self._waits.pop(key, None)
         self._lanes[lane] += 1
         self._running[key] = asyncio.create_task(self._pass(key, lane))
 
+    def _park(self, due: float, key: Key, lane: Hashable) -> None:
+        """Let a key wait for a place in its lane."""
+        if self._waits.get(key) != lane:
+            self._waits[key] = lane
+            heapq.heappush(self._parked.setdefault(lane, []), (due, key))
+
+    def _unpark(self) -> None:
+        """Make those due again, in order, whose lanes have places for them."""
+        for lane in list(self._parked):
+            queue = self._parked[lane]
+            places = min(self._width - self._lanes[lane], self._slots - len(self._running))
+            while queue and places > 0:
+                due, key = heapq.heappop(queue)
+                if self._waits.get(key) != lane or self._due[key] != due:
+                    continue  # dropped, started or woken to another lane meanwhile
+                del self._waits[key]
+                heapq.heappush(self._heap, (due, key))
+                if self._lane_of(key) == lane:  # who has left takes no place here
+                    places -= 1
+            if not queue:
+                del self._parked[lane]
+
     def _leave(self, lane: Hashable) -> None:
-        """Give a place in a lane back: the next that waits for it is due again."""
+        """Give a place in a lane back."""
         self._lanes[lane] -= 1
         if not self._lanes[lane]:
             del self._lanes[lane]
-        parked = self._parked.get(lane)
-        while parked:
-            key = parked.popleft()
-            due = self._due.get(key)
-            if due is None:
-                continue
-            heapq.heappush(self._heap, (due, key))
-            if due <= self._clock.monotonic():
-                break  # a place for one; who is not due any more takes none
-        if parked is not None and not parked:
-            del self._parked[lane]
 
     async def _pass(self, key: Key, lane: Hashable) -> None:
         try:
