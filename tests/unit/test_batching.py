@@ -70,9 +70,7 @@ class Server:
             broken = self.breaks.get(query, self.answers.get(query, good(query)))
             if broken.failure is not None:
                 return broken
-        found = tuple(
-            replace(self.answers.get(q, good(q)), warnings=(), infos=()) for q in members
-        )
+        found = tuple(replace(self.answers.get(q, good(q)), warnings=(), infos=()) for q in members)
         return Joined(found, self.warnings, self.is_partial)
 
 

@@ -23,6 +23,7 @@ _COMMANDS = {
     "get": ("drifttrigger.cli.get", "get", "List triggers or Retrainings."),
     "hold": ("drifttrigger.cli.hold", "hold", "Start no retrainings for a while."),
     "operator": ("drifttrigger.cli.operator", "operator", "Run the operator."),
+    "plot": ("drifttrigger.cli.plot", "plot", "Draw the recent scores of a trigger."),
     "release": ("drifttrigger.cli.hold", "release", "End a hold."),
     "simulate": ("drifttrigger.cli.simulate", "simulate", "Make the reference drift scores."),
     "trigger": ("drifttrigger.cli.trigger", "trigger", "Ask for one retraining now."),

@@ -165,14 +165,14 @@ class Evaluation:
         good = conditions.is_good(rules, observation)
         health = record.health.after(good=good, generation=rules.generation, now=now)
         decided = await self._decide(record, rules, observation)
+        decision = _shown(decided.decision, record)
         if self._is_as_before(record, observation, decided) and not self._may_beat(record, rules):
             record.retry = None
             record.last_tick = max(record.last_tick, decided.status.last_tick)
             record.worst_score = _worst(decided.status)
-            self._metrics.decided(decided.decision)
-            self._announcer.unchanged(record, observation, decided.decision)
+            self._metrics.decided(decision)
+            self._announcer.unchanged(record, observation, decision)
             return
-        decision = _shown(decided.decision, record)
         changed = conditions.evaluated(
             rules, decided.status, observation, decision, health, now=now
         )

@@ -5,6 +5,7 @@ inputs        what was asked for            observations  one named answer a tic
 ticks         when it would have asked      replay        decide(), tick by tick
 pulse         how often the score changes   sweep         other thresholds, budgets, incidents
 result        all that was found            words, page   for people
+past          scores from the server
 ```
 
 Scores come from a range query or from a CSV file. Nothing is written anywhere but what is asked for
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ from drifttrigger.api.errors import UsageError
 from drifttrigger.api.v1alpha1 import LABEL_TRIGGER
 from drifttrigger.cli.backtest import inputs
 from drifttrigger.cli.backtest.observations import observations_of
+from drifttrigger.cli.backtest.past import (
+    fetched,
+    period_of,
+    progress_bar,
+    said_by,
+    span_of,
+    until_of,
+)
 from drifttrigger.cli.backtest.pulse import refresh_period, tick_distance, warnings_about
 from drifttrigger.cli.backtest.recorded import recorded_training
 from drifttrigger.cli.backtest.replay import replay
@@ -37,7 +46,6 @@ from drifttrigger.cli.backtest.ticks import schedule_for, ticks_between
 from drifttrigger.cli.backtest.words import show
 from drifttrigger.cli.connection import Connection, connection_options
 from drifttrigger.cli.manifests import read_trigger
-from drifttrigger.cli.past import fetched, period_of, progress_bar, said_by, span_of, until_of
 from drifttrigger.cli.reach import Way, reach_options
 from drifttrigger.cli.rules import rules_of_body, uid_of
 from drifttrigger.clients.clock import SystemClock
