@@ -45,11 +45,19 @@ lint: $(STAMP) ## Check style, types and the import rule.
 
 .PHONY: unit
 unit: $(STAMP) ## Run the tests that need no cluster.
-	@echo "== unit tests"; $(BIN)/pytest -n $(WORKERS) -m "not e2e"
+	@echo "== unit tests"; $(BIN)/pytest -n $(WORKERS) -m "not e2e" --ignore=tests/browser
 
 .PHONY: e2e
 e2e: $(STAMP) binaries ## Run the tests on the real control plane.
 	@echo "== end-to-end tests"; $(BIN)/pytest -n $(WORKERS) --dist loadgroup -m e2e
+
+.PHONY: browser
+browser: $(STAMP) ## Test the HTML reports in a real browser (Chromium on PATH, or PyQt6-WebEngine).
+	@echo "== browser tests"; $(BIN)/pytest -n 0 tests/browser
+
+.PHONY: docs-images
+docs-images: $(STAMP) binaries ## Make the pictures of the docs from real runs (needs Chromium).
+	@PYTHONPATH=tests $(BIN)/python tools/docs_images.py
 
 .PHONY: chaos
 chaos: $(STAMP) binaries ## Faults, kills and mass events on a control plane of its own (SEED=, FAULTS=).

@@ -190,7 +190,8 @@ def _tell(standing: Standing, chapters: tuple[Chapter, ...], notes: list[str]) -
     facts = facts_of(standing)
     width = max(len(fact.label) for fact in facts) + 2
     for fact in facts:
-        label = Text(f"{fact.label + ':':<{width}}", style=STYLES["dim"])
+        # Appended, since the style of a Text is the base of all that is appended to it.
+        label = Text().append(f"{fact.label + ':':<{width}}", style=STYLES["dim"])
         out.print(label.append(printable(fact.text), style=STYLES[fact.tone]))
     if not chapters:
         out.print("\nNo Retraining yet.")
@@ -199,7 +200,7 @@ def _tell(standing: Standing, chapters: tuple[Chapter, ...], notes: list[str]) -
         out.print(Text(printable(chapter.title), style="bold"))
         for moment in chapter.moments:
             when = shown_time(moment.at) if moment.is_timed else ""
-            line = Text(f"  {when:<19}  ", style=STYLES["dim"])
+            line = Text().append(f"  {when:<19}  ", style=STYLES["dim"])
             line.append(f"{printable(moment.what):<20} ", style=STYLES[moment.tone] or "bold")
             out.print(line.append(printable(moment.text), style=""))
     for note in notes:

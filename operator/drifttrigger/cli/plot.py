@@ -76,10 +76,12 @@ class _Past(msgspec.Struct, frozen=True, kw_only=True):
 
     def look_closer(self, found: Seen, span: Span, *, step: timedelta | None) -> Seen:
         """Look again at more ticks, where scores begin so late that all of them can be shown."""
-        first = next((n for n, seen in enumerate(found.seen) if is_drawn(seen)), 0)
+        # Scores that are younger than the last of these ticks have no place among them yet.
+        first = next((n for n, o in enumerate(found.seen) if is_drawn(o)), len(found.seen))
         if not found.is_thinned or not first:
             return found
-        return self.look(Span(found.seen[first - 1].tick, span.until), step=step)
+        # Two back: between the last of them and now there may be no tick of the trigger's own.
+        return self.look(Span(found.seen[max(first - 2, 0)].tick, span.until), step=step)
 
 
 @click.command()

@@ -42,6 +42,8 @@ def tone_of(header: str, cell: str) -> str:
         return "plain"
     if cell in ("Unknown", ""):
         return "warn"
+    if cell not in ("True", "False"):
+        return "plain"
     return "good" if cell == good else "bad"
 
 
