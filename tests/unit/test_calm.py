@@ -1,7 +1,7 @@
 """Evaluations that change nothing are cut short, and nobody can tell but by the clock.
 
 The same story is told twice, once with the shortcut and once without: the same writes, the same
-decisions, the same state at the end.
+decisions, the same state at the end. What fires is never cut short: it is confirmed alone.
 """
 
 import asyncio
@@ -124,6 +124,8 @@ class Life:
         self.spec = spec
         self.clock = FakeClock()
         self.answer = Answer()
+        self.alone: Answer | None = None
+        self.distrusted: list[str] = []
         self.view = trigger(**spec)
         self.server = Written(self.view)
         self.told = Told()
@@ -146,10 +148,13 @@ class Life:
 
     async def ask(self, question: Question) -> Answer:
         """Answer as the story says; a source."""
+        if question.alone and self.alone is not None:
+            return self.alone
         return replace(self.answer, is_batched=not question.alone)
 
     async def distrust(self, question: Question) -> None:
-        raise AssertionError("alone it says the same")
+        """Keep whose batched answer was another than its own."""
+        self.distrusted.append(question.query)
 
     async def live(self, steps: list[Step]) -> "Life":
         """Go through steps."""
@@ -296,6 +301,7 @@ def test_a_story_told_with_and_without_the_shortcut_is_the_same(
         assert [d.reason for d in short.told.decisions] == [d.reason for d in full.told.decisions]
         assert short.told.transitions == full.told.transitions
         assert short.end == full.end
+        assert not short.distrusted, "alone it says the same"
 
     asyncio.run(run())
 
@@ -360,3 +366,41 @@ async def test_the_newest_score_of_calm_times_comes_with_the_next_write() -> Non
     episode = life.server.view.status.episode
     assert episode is not None
     assert episode.worst_score == 0.9
+
+
+# What fires.
+
+
+async def test_what_a_query_says_alone_is_the_evidence() -> None:
+    life = await settled(0.1)
+    life.alone = says(0.4)[1]
+    await life.live([says(0.3)])
+    pending = life.server.statuses[0].pending
+    assert pending is not None
+    assert (pending.evidence.score, pending.evidence.value) == (0.4, "0.4")
+    assert life.distrusted == ["q"]
+
+
+@pytest.mark.parametrize(
+    ("alone", "is_distrusted"),
+    [
+        pytest.param(says(0.1)[1], True, id="no breach"),
+        pytest.param(says()[1], True, id="nothing"),
+        pytest.param(Answer(failure=Outcome.UNREACHABLE, message="refused"), False, id="an error"),
+    ],
+)
+async def test_what_is_a_breach_only_in_a_batch_does_not_fire(
+    alone: Answer, is_distrusted: bool
+) -> None:
+    life = await settled(0.1)
+    life.alone = alone
+    await life.live([says(0.3)])
+    assert life.server.view.status.retrainings == 0
+    assert bool(life.distrusted) is is_distrusted
+
+
+async def test_what_a_query_says_alone_as_well_costs_it_no_trust() -> None:
+    life = await settled(0.1)
+    await life.live([says(0.3)])
+    assert life.server.view.status.retrainings == 1
+    assert life.distrusted == []

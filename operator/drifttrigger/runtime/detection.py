@@ -47,7 +47,7 @@ from drifttrigger.runtime.history import clean_history
 from drifttrigger.runtime.intents import Intents, NameTaken
 from drifttrigger.runtime.metrics import Metrics
 from drifttrigger.runtime.records import Record, first_record
-from drifttrigger.runtime.views import Key, RetrainingView, TriggerView
+from drifttrigger.runtime.views import Key, RetrainingView, TriggerView, tells_more
 from drifttrigger.runtime.worklist import Worklist
 from drifttrigger.sources.base import Source
 
@@ -136,7 +136,7 @@ class Detection:
             return
         before = record.view
         record.see(view, self._clock.now())
-        if _needs_a_look(before, view):
+        if tells_more(before, view):
             record.must_release = True
             self.work.wake(view.key)
 
@@ -494,22 +494,6 @@ class Detection:
             self._clock.now(),
         )
         self._announcer.conditions(record)
-
-
-def _needs_a_look(before: TriggerView, after: TriggerView) -> bool:
-    """Whether a snapshot tells more than what our own status writes do."""
-    if before.generation != after.generation or before.is_deleting != after.is_deleting:
-        return True
-    if (before.trigger_now, before.hold) != (after.trigger_now, after.hold):
-        return True
-    old, new = before.status, after.status
-    template = ConditionType.TEMPLATE_VALID
-    return (
-        old.pending != new.pending
-        or old.active != new.active
-        or old.retrainings > new.retrainings
-        or conditions.find(old.conditions, template) != conditions.find(new.conditions, template)
-    )
 
 
 def _extra(view: TriggerView | RetrainingView) -> dict[str, object]:

@@ -68,23 +68,7 @@ class Operator:
         self.execution: Execution | None = None
         self.sources: Sources | None = None
         if Controller.DETECTION in settings.controllers:
-            servers = PrometheusSource(
-                http,
-                Secrets(kube, self.clock),
-                self.clock,
-                max_in_flight=settings.max_in_flight_per_source,
-                on_request=self.metrics.asked,
-                on_batch=self.metrics.batched,
-            )
-            self.sources = Sources(
-                kube,
-                servers,
-                self.clock,
-                budget=budget,
-                announcer=self.announcer,
-                settings=settings,
-            )
-            self.metrics.registry.register(SourceCollector(servers.health))
+            self.sources = self._make_sources(http, budget)
             self.detection = Detection(
                 kube,
                 self.sources,
@@ -93,7 +77,6 @@ class Operator:
                 announcer=self.announcer,
                 metrics=self.metrics,
             )
-            self.sources.users = self._users_of
         if Controller.EXECUTION in settings.controllers:
             self.execution = Execution(
                 kube,
@@ -126,6 +109,27 @@ class Operator:
             self.execution.owns = self.shards.owns
         self._beat_at = self.clock.monotonic()
         self._register_metrics()
+
+    def _make_sources(self, http: HttpClient, budget: WriteBudget) -> Sources:
+        servers = PrometheusSource(
+            http,
+            Secrets(self.kube, self.clock),
+            self.clock,
+            max_in_flight=self.settings.max_in_flight_per_source,
+            on_request=self.metrics.asked,
+            on_batch=self.metrics.batched,
+        )
+        self.metrics.registry.register(SourceCollector(servers.health))
+        sources = Sources(
+            self.kube,
+            servers,
+            self.clock,
+            budget=budget,
+            announcer=self.announcer,
+            settings=self.settings,
+        )
+        sources.users = self._users_of
+        return sources
 
     def _register_metrics(self) -> None:
         detection = self.detection

@@ -84,7 +84,13 @@ class Metrics:
             registry=self.registry,
         )
 
-        # A counter that first appears at 1 has no increase: alerts would miss the first failure.
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Show counters before they count.
+
+        One that first appears at 1 has no increase: alerts would miss the first failure.
+        """
         for outcome in Outcome:
             self._evaluations.labels(outcome.value)
         for result in RetrainingResult:

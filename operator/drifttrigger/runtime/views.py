@@ -183,6 +183,22 @@ def decode_trigger(body: Json, *, before: TriggerView | None = None) -> TriggerV
     )
 
 
+def tells_more(before: TriggerView, after: TriggerView) -> bool:
+    """Whether a snapshot tells more than what our own status writes do."""
+    if before.generation != after.generation or before.is_deleting != after.is_deleting:
+        return True
+    if (before.trigger_now, before.hold) != (after.trigger_now, after.hold):
+        return True
+    old, new = before.status, after.status
+    template = ConditionType.TEMPLATE_VALID
+    return (
+        old.pending != new.pending
+        or old.active != new.active
+        or old.retrainings > new.retrainings
+        or find(old.conditions, template) != find(new.conditions, template)
+    )
+
+
 def decode_retraining(body: Json) -> RetrainingView:
     """Decode a Retraining.
 
