@@ -95,7 +95,7 @@ def test_a_live_trigger_is_judged_from_its_own_status(world: World) -> None:
         pytest.param(("-f", "-"), "a: 1\na: 2", 1, "comes twice", id="a key twice"),
         pytest.param(("-f", "-"), MISSPELT, 1, "did you mean threshold", id="a misspelt field"),
         pytest.param(("-f", "-"), 'metadata: "x"\n' + KIND, 1, "metadata.name", id="odd metadata"),
-        pytest.param(("x", "--kubeconfig", "/none"), "", 1, "no cluster", id="no cluster"),
+        pytest.param(("x", "--kubeconfig", "/none"), "", 1, "set KUBECONFIG", id="no cluster"),
     ],
 )
 def test_wrong_use_is_one_line_that_says_what_to_do(

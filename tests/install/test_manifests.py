@@ -152,7 +152,7 @@ class TestRendered:
             (["log.level=DEBUG"], "containers.0.args.3", "--log-level=DEBUG"),
             (["log.format=text"], "containers.0.args.3", "--log-format=text"),
             (["extraArgs={--api-write-budget=9}"], "containers.0.args.3", "--api-write-budget=9"),
-            (["extraEnv[0].name=A", "extraEnv[0].value=b"], "containers.0.env.1.value", "b"),
+            (["extraEnv[0].name=A", "extraEnv[0].value=b"], "containers.0.env.3.value", "b"),
             (["watchNamespaces={a,b}"], "containers.0.args.4", "--namespace=b"),
             (["resources.limits.cpu=2"], "containers.0.resources.limits.cpu", 2),
             (["priorityClassName=high"], "priorityClassName", "high"),

@@ -9,7 +9,7 @@ minutes drops what is gone and picks up what was missed.
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import aiohttp
@@ -18,7 +18,7 @@ import msgspec
 from kopf._core.reactor.inventory import ResourceMemories  # what spawn_tasks takes
 from kubernetes.aio import client
 
-from drifttrigger.api.errors import NotFoundError
+from drifttrigger.api.errors import DriftTriggerError, NotFoundError
 from drifttrigger.api.servers import SourceKind
 from drifttrigger.api.v1alpha1 import GROUP, LABEL_ACTIVE, LABEL_RETRAINING, VERSION
 from drifttrigger.clients.clock import Clock
@@ -215,7 +215,16 @@ class Feed:
             stop_flag=stop,
         )
         started()
-        await kopf.run_tasks(tasks, ignored=others)
+        running = asyncio.create_task(kopf.run_tasks(tasks, ignored=others), name="kopf")
+        try:
+            await asyncio.wait([running, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                # kopf would first wait for whatever hangs on the part that broke, maybe for ever,
+                # and a process without watches must not look alive.
+                raise DriftTriggerError(f"watching ended: {_why(tasks)}")
+            await running
+        finally:
+            running.cancel()
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -322,6 +331,12 @@ class Feed:
                     metadata = item["metadata"]
                     found[metadata.get("namespace", ""), metadata["name"]] = metadata["uid"]
         return found
+
+
+def _why(tasks: Iterable[asyncio.Task[Any]]) -> str:
+    """Say why one of kopf's tasks ended."""
+    ended = [task for task in tasks if task.done() and not task.cancelled()]
+    return str(next((e for e in (task.exception() for task in ended) if e), "without an error"))
 
 
 def session_of(api_client: client.ApiClient) -> kopf.AiohttpSession:

@@ -7,7 +7,9 @@ any point loses nothing either; the next process goes on from what the API serve
 import asyncio
 import gc
 import logging
+import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 
@@ -45,6 +47,7 @@ _STUCK_SECONDS = 120.0
 _BEAT_SECONDS = 5.0
 _JUMP_SECONDS = 1.0
 _WATCH_SECONDS = 10.0
+_END_SECONDS = 15.0
 _ORPHANS_SECONDS = 6 * 3600.0
 
 
@@ -270,6 +273,13 @@ class Operator:
             await asyncio.sleep(self.settings.resync_seconds * (0.75 + 0.5 * self.clock.jitter()))
 
 
+def _end_for_sure() -> None:
+    """End the process soon, whatever hangs: it is started anew, and then watches again."""
+    timer = threading.Timer(_END_SECONDS, os._exit, args=(1,))
+    timer.daemon = True
+    timer.start()
+
+
 def _stop_on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -324,5 +334,9 @@ async def run(settings: Settings) -> None:
             app = serve.metrics_app(operator.metrics.registry)
             address = split_address(settings.metrics_address, flag="--metrics-address")
             stack.push_async_callback((await serve.start_listener(address, app)).cleanup)
-        await operator.run(stop)
+        try:
+            await operator.run(stop)
+        except DriftTriggerError:
+            _end_for_sure()
+            raise
     _LOG.info("drifttrigger has stopped")
