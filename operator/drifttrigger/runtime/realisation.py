@@ -233,8 +233,10 @@ class Realisation:
             wait = self._gate.wait_seconds(view.key)
             if wait > 0:
                 step = await self._note(at, Reason.DEFERRED, START_RATE)
-                again = min(wait, _CROWD_SECONDS if step.look_again_in_seconds else wait)
-                return msgspec.structs.replace(step, look_again_in_seconds=again)
+                if step.look_again_in_seconds:
+                    # Spread, since a crowd that looks in one second finds room for few notes.
+                    wait = min(wait, _CROWD_SECONDS * (0.5 + self._clock.jitter()))
+                return msgspec.structs.replace(step, look_again_in_seconds=wait)
             start = view.status.start_time or format_instant(at.now)
             status = msgspec.structs.replace(view.status, start_time=start)
             status = _with_reason(status, Reason.STARTING, SENTENCES[Reason.STARTING], now=at.now)
