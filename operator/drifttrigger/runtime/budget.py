@@ -72,7 +72,8 @@ class WriteBudget:
     def take_early(self) -> bool:
         """Take one write ahead of those who wait; never waits.
 
-        Not while a quarter of a second's worth is owed already. For what others wait to hear: a trigger shows Deferred once its Retraining says so.
+        Not while a quarter of a second's worth is owed already. For what others wait to hear: a
+        trigger shows Deferred once its Retraining says so.
         """
         if self._fill() <= -self._rate / 4:
             return False
