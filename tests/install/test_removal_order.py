@@ -87,4 +87,5 @@ def test_namespace_and_definitions_first_while_the_operator_runs(ground: Ground)
         )
         wait_nothing_terminating(crds_first, "jobs,pods,namespaces")
         assert "NotFound" in kubectl.run("get", "namespace", namespace_first.namespace).stderr
-        assert operator.stop() == 0
+        # Without its kinds it ends by itself, to be started anew.
+        assert operator.stop() in (0, 1)

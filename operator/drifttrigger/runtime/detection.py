@@ -238,9 +238,7 @@ class Detection:
         if record.view.is_deleting:
             return
         if record.must_release:
-            record.must_release = False
-            if record.view.status.active:
-                await self._release(record)
+            await self._release(record)
         rules = record.view.rules
         if rules is None:
             await self._say_unusable(record)
@@ -378,6 +376,16 @@ class Detection:
             self._announcer.retraining_created(record.view, pending)
 
     async def _release(self, record: Record) -> None:
+        """Take out of active what has ended; one that fails half way is due as before."""
+        record.must_release = False  # what ends meanwhile sets it again
+        try:
+            if record.view.status.active:
+                await self._take_out(record)
+        except BaseException:
+            record.must_release = True
+            raise
+
+    async def _take_out(self, record: Record) -> None:
         fresh = await record.reload(self._intents, self._clock)
         if not record.view.status.active:
             return
