@@ -52,7 +52,7 @@ def terminating(kubectl: Kubectl, kinds: str) -> list[str]:
 def wait_nothing_terminating(world: World, kinds: str) -> None:
     world.wait(
         lambda: terminating(world.kubectl, kinds) == [],
-        within_seconds=50,
+        within_seconds=150,
         what="the end of all that is going",
     )
 
@@ -64,7 +64,7 @@ def test_operator_first_and_then_triggers_as_their_policy_says(ground: Ground) -
         where = f"--namespace={world.namespace}"
         world.kubectl("delete", "drifttriggers", "--all", where, TIMEOUT)
         for kind in ("retraining", "job"):
-            world.wait(lambda k=kind: names(world, k) == {"kept"}, within_seconds=50, what=kind)
+            world.wait(lambda k=kind: names(world, k) == {"kept"}, within_seconds=150, what=kind)
         [job] = world.all("job")
         assert "deletionTimestamp" not in job["metadata"]
         wait_nothing_terminating(world, f"{KINDS},jobs")
@@ -83,7 +83,7 @@ def test_namespace_and_definitions_first_while_the_operator_runs(ground: Ground)
         kubectl("delete", "--kustomize", CRDS, TIMEOUT)
         assert kubectl.get("customresourcedefinitions", OURS)["items"] == []
         crds_first.wait(
-            lambda: crds_first.all("job") == [], within_seconds=50, what="its Job's end"
+            lambda: crds_first.all("job") == [], within_seconds=150, what="its Job's end"
         )
         wait_nothing_terminating(crds_first, "jobs,pods,namespaces")
         assert "NotFound" in kubectl.run("get", "namespace", namespace_first.namespace).stderr
