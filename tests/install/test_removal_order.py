@@ -100,3 +100,4 @@ def test_namespace_and_definitions_first_while_the_operator_runs(ground: Ground)
         assert "NotFound" in kubectl.run("get", "namespace", namespace_first.namespace).stderr
         # Without its kinds it ends by itself, to be started anew.
         assert operator.stop() in (0, 1)
+        crds_first.operators.remove(operator)
