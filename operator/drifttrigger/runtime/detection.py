@@ -127,9 +127,7 @@ class Detection:
         """Take a newer snapshot; wake the trigger if anything but our own status changed."""
         record = self.records.get(view.key)
         if record is None or record.view.uid != view.uid:
-            record = first_record(view, self._clock.now())
-            record.is_owned = self.owns(view.uid)
-            self.records[view.key] = record
+            self._begin(view)
             self.work.wake(view.key)
             return
         if int(view.resource_version) <= int(record.view.resource_version):
@@ -139,6 +137,12 @@ class Detection:
         if tells_more(before, view):
             record.must_release = True
             self.work.wake(view.key)
+
+    def _begin(self, view: TriggerView) -> None:
+        """Make a new record of a trigger; what was known of another one is forgotten."""
+        record = first_record(view, self._clock.now())
+        record.is_owned = self.owns(view.uid)
+        self.records[view.key] = record
 
     def on_trigger_gone(self, key: Key, uid: str) -> None:
         """Forget a deleted trigger."""
@@ -170,7 +174,6 @@ class Detection:
 
         A record begins anew: what another replica has done meanwhile is in the status.
         """
-        now = self._clock.now()
         for key, record in self.records.items():
             is_owned = self.owns(record.view.uid)
             if is_owned == record.is_owned:
@@ -179,9 +182,7 @@ class Detection:
                 continue
             self.deferred.forget(key)
             record.is_owned = False  # for a pass that still holds it
-            fresh = first_record(record.view, now)
-            fresh.is_owned = is_owned
-            self.records[key] = fresh
+            self._begin(record.view)
             if is_owned:
                 self.work.wake(key)
             else:
@@ -297,9 +298,7 @@ class Detection:
             self.on_trigger_gone(record.view.key, record.view.uid)
             return None
         if view.uid != record.view.uid:
-            record = first_record(view, self._clock.now())
-            record.is_owned = self.owns(view.uid)
-            self.records[view.key] = record
+            self._begin(view)
             return self._clock.monotonic()
         record.see(view, self._clock.now())
         record.must_release = True
