@@ -1,6 +1,8 @@
 """Logging in, and what each refusal of the API server means."""
 
 import shutil
+from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 
 import certifi
@@ -21,7 +23,7 @@ from drifttrigger.api.errors import (
     TransientError,
     UsageError,
 )
-from drifttrigger.clients.kube import KubernetesApi, error_of
+from drifttrigger.clients.kube import DRIFT_TRIGGERS, KubernetesApi, error_of
 
 
 def status(**fields: object) -> bytes:
@@ -84,23 +86,49 @@ def test_a_wish_to_wait_is_kept() -> None:
     assert error.retry_after_seconds == 7
 
 
-async def test_in_a_pod_it_logs_in_with_the_pods_own_token(
+@pytest.fixture
+async def in_a_pod(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "token").write_text("the-token")
+) -> AsyncIterator[tuple[KubernetesApi, Path]]:
+    """Logged in as pods are, with a token that is read anew for each request, not each minute."""
+    token = tmp_path / "token"
+    token.write_text("the-token")
     shutil.copy(certifi.where(), tmp_path / "ca.crt")
     module = config.incluster_config
-    monkeypatch.setattr(module, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    read = module.InClusterConfigLoader._read_token_file
+
+    def read_and_expire(loader: config.incluster_config.InClusterConfigLoader) -> None:
+        read(loader)
+        loader.token_expires_at = datetime.min  # noqa: DTZ901 - the package's are naive
+
+    monkeypatch.setattr(module.InClusterConfigLoader, "_read_token_file", read_and_expire)
+    monkeypatch.setattr(module, "SERVICE_TOKEN_FILENAME", str(token))
     monkeypatch.setattr(module, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     monkeypatch.delenv("KUBECONFIG", raising=False)
     kube = await KubernetesApi.connect()
-    configuration = kube.api_client.configuration
-    token = (await configuration.auth_settings())["BearerToken"]["value"]
+    yield kube, token
     await kube.close()
-    assert configuration.host == "https://10.0.0.1:443"
-    assert token.lower() == "bearer the-token"
+
+
+async def test_in_a_pod_it_shows_the_pods_own_token_as_it_is_now(
+    in_a_pod: tuple[KubernetesApi, Path],
+) -> None:
+    kube, token = in_a_pod
+    assert kube.transport.host == "https://10.0.0.1:443"
+    assert await kube.transport.authorization() == "bearer the-token"
+    token.write_text("another")
+    assert await kube.transport.authorization() == "bearer another"
+
+
+async def test_a_token_file_that_is_half_written_is_tried_again(
+    in_a_pod: tuple[KubernetesApi, Path],
+) -> None:
+    kube, token = in_a_pod
+    token.write_text("")
+    with pytest.raises(TransientError, match="Token file exists but empty"):
+        await kube.patch(DRIFT_TRIGGERS, "ml", "t", {})
 
 
 async def test_without_any_cluster_it_says_what_to_do(

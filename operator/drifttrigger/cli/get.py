@@ -21,7 +21,8 @@ from drifttrigger.cli.printing import (
     widths_of,
     without_bookkeeping,
 )
-from drifttrigger.clients.kube import DRIFT_TRIGGERS, JSON, RETRAININGS, Json, Resource
+from drifttrigger.clients.kube import DRIFT_TRIGGERS, RETRAININGS, Json, Resource
+from drifttrigger.clients.transport import JSON
 from drifttrigger.clients.viewing import TABLE, read, watch
 
 _KINDS = {

@@ -219,13 +219,12 @@ async def _proxied(
             f"{server.address} names no Service (name.namespace), which --via-apiserver needs"
         )
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    configuration = kube.api_client.configuration
     path = f"/api/v1/namespaces/{service['namespace']}/services"
     path += f"/{parts.scheme}:{service['name']}:{port}/proxy{parts.path.rstrip('/')}"
-    token = (await configuration.auth_settings()).get("BearerToken")
+    token = await kube.transport.authorization()
     headers = [(h.name, h.value or "") for h in server.headers]
     if token is not None:
-        headers.append(("Authorization", str(token["value"])))
-    material = Material(headers=tuple(headers), tls=kube.api_client.rest_client.ssl_context)
-    address = str(configuration.host).rstrip("/") + path
+        headers.append(("Authorization", token))
+    material = Material(headers=tuple(headers), tls=kube.transport.tls)
+    address = kube.transport.host + path
     return replace(server, address=address, tls=None), _Fixed(material)

@@ -1,12 +1,10 @@
 """The API server behind one narrow Protocol; raw dicts in and out.
 
-The `kubernetes` package's asyncio client logs in (kubeconfig, exec plugins, OIDC, in-cluster tokens
-re-read) and sends. Its typed models refuse valid user templates, so bodies go as they are. Every
-call has a timeout; every refusal becomes one class of `api.errors`, with the server's own words.
+Every call has a timeout; every refusal becomes one class of `api.errors`, with the server's own
+words.
 """
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
@@ -14,7 +12,7 @@ from typing import Any, Protocol
 import aiohttp
 import msgspec
 import orjson
-from kubernetes.aio import client, config
+from kubernetes.aio import config
 
 from drifttrigger.api.errors import (
     AlreadyExists,
@@ -28,15 +26,14 @@ from drifttrigger.api.errors import (
     QuotaExceeded,
     TransientError,
     UnknownOutcome,
-    UsageError,
 )
 from drifttrigger.api.v1alpha1 import API_VERSION
+from drifttrigger.clients.transport import JSON, Query, Transport
 
 Json = dict[str, Any]
 REQUEST_SECONDS = 8.0
 _NO_RIGHT = re.compile(r'User "(.*?)" cannot ')
 PAGE_SIZE = 500
-JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -109,23 +106,18 @@ class KubeApi(Protocol):
         """Delete an object, in the background, if uid and resourceVersion are as stated."""
 
 
-async def _log_in(
-    configuration: client.Configuration, *, kubeconfig: str | None, context: str | None
-) -> None:
-    named = kubeconfig or context or os.environ.get("KUBECONFIG")
-    if not named and os.environ.get("KUBERNETES_SERVICE_HOST"):
-        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call] # the package is untyped here
-        return
-    await config.load_kube_config(  # type: ignore[no-untyped-call] # the package is untyped here
-        config_file=kubeconfig, context=context, client_configuration=configuration
-    )
-
-
 class KubernetesApi:
-    """KubeApi on the `kubernetes` package."""
+    """KubeApi on an API server.
 
-    def __init__(self, api_client: client.ApiClient) -> None:
-        self._client = api_client
+    Args:
+        transport: The way there.
+
+    Attributes:
+        requests: How many were sent, by verb, resource and status code.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
         self.requests: dict[tuple[str, str, str], int] = {}
 
     @classmethod
@@ -137,24 +129,11 @@ class KubernetesApi:
         Raises:
             UsageError: There is none of them, or it can't be used.
         """
-        configuration = client.Configuration()
-        try:
-            await _log_in(configuration, kubeconfig=kubeconfig, context=context)
-        except (config.ConfigException, OSError, TypeError, ValueError, KeyError) as error:
-            raise UsageError(
-                f"no cluster to talk to: {error}; set KUBECONFIG or pass --kubeconfig"
-            ) from error
-        configuration.connection_pool_maxsize = 64
-        return cls(client.ApiClient(configuration))
-
-    @property
-    def api_client(self) -> client.ApiClient:
-        """The logged-in client, for kopf's session."""
-        return self._client
+        return cls(await Transport.log_in(kubeconfig=kubeconfig, context=context))
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.close()  # type: ignore[no-untyped-call] # the package is untyped here
+        await self.transport.close()
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Json:
         """Read one object."""
@@ -215,27 +194,21 @@ class KubernetesApi:
         resource: Resource,
         path: str,
         *,
-        query: list[tuple[str, str]] | None = None,
+        query: Query = (),
         body: Json | None = None,
         content_type: str = JSON,
         accept: str = JSON,
     ) -> Json:
-        headers = {"Accept": accept, "Content-Type": content_type}
+        headers = {"Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = content_type
         try:
-            serialized = await self._client.param_serialize(
-                method=method,
-                resource_path=path,
-                query_params=query or [],
-                header_params=headers,
-                auth_settings=["BearerToken"],
-            )
-            _, url, header_params, _, _ = serialized
             async with asyncio.timeout(REQUEST_SECONDS):
-                response = await self._client.call_api(
-                    method, url, header_params, body, _request_timeout=REQUEST_SECONDS
+                response = await self.transport.send(
+                    method, path, query=query, body=body, headers=headers
                 )
-                payload: bytes = await response.read()  # type: ignore[no-untyped-call] # same
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+                payload = await response.read()
+        except (TimeoutError, aiohttp.ClientError, config.ConfigException, OSError) as error:
             self._count(method, resource, "none")
             raise _lost(method, path, error) from error
         self._count(method, resource, str(response.status))

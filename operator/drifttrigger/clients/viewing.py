@@ -6,43 +6,33 @@ definition of a kind stays the only place where columns are named.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from types import SimpleNamespace
 
 import aiohttp
 import orjson
 
 from drifttrigger.api.errors import PermanentError, TransientError
-from drifttrigger.clients.kube import JSON, REQUEST_SECONDS, Json, KubernetesApi, error_of
+from drifttrigger.clients.kube import REQUEST_SECONDS, Json, KubernetesApi, error_of
+from drifttrigger.clients.transport import JSON, Query
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 _WATCH_SECONDS = 290
-_Query = Sequence[tuple[str, str]]
 
 
 def act_as(kube: KubernetesApi, *, user: str, groups: Sequence[str] = ()) -> None:
     """Send every later request as somebody else; the API server checks that we may.
 
     Args:
-        kube: A client that has not sent anything yet.
+        kube: The client.
         user: User name, as in `system:serviceaccount:NAMESPACE:NAME`.
-        groups: Groups; each is a header of its own, so they can't go through a plain dict.
+        groups: Groups; each is a header of its own.
     """
-
-    async def add(
-        _session: aiohttp.ClientSession,
-        _context: SimpleNamespace,
-        request: aiohttp.TraceRequestStartParams,
-    ) -> None:
-        request.headers["Impersonate-User"] = user
-        for group in groups:
-            request.headers.add("Impersonate-Group", group)
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_start.append(add)
-    kube.api_client.configuration.trace_configs = [trace]
+    headers = kube.transport.headers
+    headers["Impersonate-User"] = user
+    for group in groups:
+        headers.add("Impersonate-Group", group)
 
 
-async def read(kube: KubernetesApi, path: str, *, query: _Query = (), accept: str = JSON) -> Json:
+async def read(kube: KubernetesApi, path: str, *, query: Query = (), accept: str = JSON) -> Json:
     """Read one answer.
 
     Raises:
@@ -51,7 +41,8 @@ async def read(kube: KubernetesApi, path: str, *, query: _Query = (), accept: st
     """
     try:
         async with asyncio.timeout(REQUEST_SECONDS):
-            response = await _send(kube, path, query=query, accept=accept)
+            headers = {"Accept": accept}
+            response = await kube.transport.send("GET", path, query=query, headers=headers)
             payload = await response.read()
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         raise TransientError(f"GET {path}: {type(error).__name__} {error}".rstrip()) from error
@@ -61,7 +52,7 @@ async def read(kube: KubernetesApi, path: str, *, query: _Query = (), accept: st
 
 
 async def watch(
-    kube: KubernetesApi, path: str, *, since: str, query: _Query = (), accept: str = JSON
+    kube: KubernetesApi, path: str, *, since: str, query: Query = (), accept: str = JSON
 ) -> AsyncIterator[tuple[str, Json]]:
     """Yield changes from a resourceVersion on, until the server ends the watch.
 
@@ -75,7 +66,9 @@ async def watch(
     asked = [("watch", "true"), ("resourceVersion", since), ("allowWatchBookmarks", "true")]
     asked += [("timeoutSeconds", str(_WATCH_SECONDS)), *query]
     try:
-        response = await _send(kube, path, query=asked, accept=accept, is_endless=True)
+        async with asyncio.timeout(REQUEST_SECONDS):
+            headers = {"Accept": accept}
+            response = await kube.transport.send("GET", path, query=asked, headers=headers)
         if response.status >= 300:
             raise error_of(response.status, await response.read())
         async for line in response.content:
@@ -92,26 +85,6 @@ def _change(line: bytes) -> tuple[str, Json]:
     if kind == "ERROR":
         raise error_of(int(body.get("code") or 500), orjson.dumps(body))
     return kind, body
-
-
-async def _send(
-    kube: KubernetesApi, path: str, *, query: _Query, accept: str, is_endless: bool = False
-) -> aiohttp.ClientResponse:
-    client = kube.api_client
-    serialized = await client.param_serialize(
-        method="GET",
-        resource_path=path,
-        query_params=list(query),
-        header_params={"Accept": accept},
-        auth_settings=["BearerToken"],
-    )
-    _, url, headers, _, _ = serialized
-    timeout = aiohttp.ClientTimeout(
-        total=None if is_endless else REQUEST_SECONDS, sock_connect=REQUEST_SECONDS
-    )
-    sent = await client.call_api("GET", url, headers, None, _request_timeout=timeout)
-    response: aiohttp.ClientResponse = sent.response
-    return response
 
 
 def _object(payload: bytes) -> Json:

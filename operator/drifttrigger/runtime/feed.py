@@ -9,20 +9,20 @@ minutes drops what is gone and picks up what was missed.
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import aiohttp
 import kopf
 import msgspec
 from kopf._core.reactor.inventory import ResourceMemories  # what spawn_tasks takes
-from kubernetes.aio import client
 
 from drifttrigger.api.errors import DriftTriggerError, NotFoundError
 from drifttrigger.api.servers import SourceKind
 from drifttrigger.api.v1alpha1 import GROUP, LABEL_ACTIVE, LABEL_RETRAINING, VERSION
 from drifttrigger.clients.clock import Clock
 from drifttrigger.clients.kube import DRIFT_TRIGGERS, RETRAININGS, KubernetesApi, Resource
+from drifttrigger.clients.transport import Transport
 from drifttrigger.runtime.detection import Detection
 from drifttrigger.runtime.execution import Execution
 from drifttrigger.runtime.settings import Settings
@@ -231,11 +231,13 @@ class Feed:
 
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.AiohttpSession:
-            return session_of(self._kube.api_client)
+            return session_of(self._kube.transport)
 
-        def handle(function: Callable[..., None]) -> Callable[..., None]:
-            def handler(event: Any, **_: Any) -> None:
-                self.take(function, dict(event["object"]), gone=event["type"] == "DELETED")
+        def handle(function: Callable[..., None]) -> Callable[..., Awaitable[None]]:
+            # A coroutine, though it awaits nothing: kopf runs plain functions in threads, and all
+            # that is told here belongs to the loop.
+            async def handler(event: Any, **_: Any) -> None:
+                self.take(function, event["object"], gone=event["type"] == "DELETED")
 
             return handler
 
@@ -339,16 +341,15 @@ def _why(tasks: Iterable[asyncio.Task[Any]]) -> str:
     return str(next((e for e in (task.exception() for task in ended) if e), "without an error"))
 
 
-def session_of(api_client: client.ApiClient) -> kopf.AiohttpSession:
-    """Make a session for kopf whose token is re-read as the kubernetes client's is."""
-    configuration = api_client.configuration
+def session_of(transport: Transport) -> kopf.AiohttpSession:
+    """Make a session for kopf whose token is had anew as that of our own requests is."""
 
     async def authorize(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        token = (await configuration.auth_settings()).get("BearerToken")
+        token = await transport.authorization()
         if token is not None:
-            request.headers["Authorization"] = str(token["value"])
+            request.headers["Authorization"] = token
         response = await handler(request)
         if response.status == 410 and request.url.query.get("watch") != "true":
             # Pages of a list that outlived etcd's compaction: kopf would end over it, yet lists
@@ -356,14 +357,10 @@ def session_of(api_client: client.ApiClient) -> kopf.AiohttpSession:
             raise aiohttp.ClientPayloadError("the list is too old to go on: 410")
         return response
 
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=api_client.rest_client.ssl_context),
-        middlewares=[authorize],
-        trust_env=True,
-        proxy=configuration.proxy,
-    )
     return kopf.AiohttpSession(
-        server=configuration.host, aiohttp_session=session, default_namespace=None
+        server=transport.host,
+        aiohttp_session=transport.session(middlewares=(authorize,)),
+        default_namespace=None,
     )
 
 
