@@ -95,6 +95,15 @@ class Office:
         async with asyncio.timeout(5):
             return list(await asyncio.gather(*(self.desk.ask(query, at) for query in queries)))
 
+    async def ask_together(self, *queries: str, at: datetime | None = None) -> list[Answer]:
+        """Ask as a round does: together, and then the usual way for what is left."""
+        at = at or self.next_instant()
+        async with asyncio.timeout(5):
+            found = await self.desk.ask_together(queries, at)
+            left = [query for query, answer in zip(queries, found, strict=True) if answer is None]
+            others = iter(await asyncio.gather(*(self.desk.ask(query, at) for query in left)))
+            return [answer if answer is not None else next(others) for answer in found]
+
     async def introduce(self, *queries: str) -> None:
         """Let queries show what they are, and forget that they were asked."""
         await self.ask(*queries)

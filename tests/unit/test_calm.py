@@ -1,10 +1,12 @@
 """Evaluations that change nothing are cut short, and nobody can tell but by the clock.
 
-The same story is told twice, once with the shortcut and once without: the same writes, the same
-decisions, the same state at the end. What fires is never cut short: it is confirmed alone.
+The same story is told three times: as it is without shortcuts, with the one of a single evaluation,
+and asked together with others while it is calm. The same writes, the same decisions, the same state
+at the end. What fires is never cut short: it is confirmed alone.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from drifttrigger.runtime.deferred import DeferredWrites
 from drifttrigger.runtime.evaluation import Evaluation
 from drifttrigger.runtime.freshness import Freshness
 from drifttrigger.runtime.records import Record, first_record, told_of
+from drifttrigger.runtime.rounds import Rounds
 from drifttrigger.runtime.views import Key, TriggerView, decode_trigger
 from drifttrigger.sources.base import Question
 from support.builders import UID, instant, template_verdict
@@ -120,7 +123,14 @@ class Told:
 class Life:
     """A trigger that lives through steps, evaluated as detection does it."""
 
-    def __init__(self, *, is_cut_short: bool, writes_per_second: float, **spec: Any) -> None:
+    def __init__(
+        self,
+        *,
+        is_cut_short: bool,
+        writes_per_second: float,
+        is_together: bool = False,
+        **spec: Any,
+    ) -> None:
         self.spec = spec
         self.clock = FakeClock()
         self.answer = Answer()
@@ -143,6 +153,12 @@ class Life:
             announcer=told,
             metrics=told,
         )
+        self.record.must_release = False  # nothing is ever in `active` unknown to this story
+        self.rounds = Rounds(
+            {self.view.key: self.record}, lambda _: True, self.evaluation, self, self.clock
+        )
+        self.is_together = is_together
+        self.together = 0
         if not is_cut_short:
             self.evaluation._is_as_before = lambda *_: False  # type: ignore[method-assign]
 
@@ -151,6 +167,12 @@ class Life:
         if question.alone and self.alone is not None:
             return self.alone
         return replace(self.answer, is_batched=not question.alone)
+
+    async def ask_together(self, questions: Sequence[Question]) -> list[Answer | None]:
+        """Answer as the story says; each third time leave it to `ask`."""
+        self.together += 1
+        answer = None if self.together % 3 == 0 else replace(self.answer, is_batched=True)
+        return [answer for _ in questions]
 
     async def distrust(self, question: Question) -> None:
         """Keep whose batched answer was another than its own."""
@@ -181,6 +203,12 @@ class Life:
     async def _evaluate(self) -> None:
         rules = self.record.view.rules
         assert rules is not None
+        if self.is_together and self.rounds.suits(self.view.key):
+            (due,) = await self.rounds.look([self.view.key])
+            if self.rounds.suits(self.view.key):
+                assert due is not None
+                assert 0 < due - self.clock.monotonic() <= INTERVAL
+                return
         try:
             await self.evaluation.run(self.record, rules)
         except ConflictError:
@@ -293,15 +321,19 @@ def test_a_story_told_with_and_without_the_shortcut_is_the_same(
     steps: list[Step], spec: dict[str, Any], writes: float
 ) -> None:
     async def run() -> None:
-        short, full = [
-            await Life(is_cut_short=cut, writes_per_second=writes, **spec).live(steps)
-            for cut in (True, False)
+        full, *others = [
+            await Life(
+                is_cut_short=cut, writes_per_second=writes, is_together=together, **spec
+            ).live(steps)
+            for cut, together in ((False, False), (True, False), (True, True))
         ]
-        assert short.server.statuses == full.server.statuses
-        assert [d.reason for d in short.told.decisions] == [d.reason for d in full.told.decisions]
-        assert short.told.transitions == full.told.transitions
-        assert short.end == full.end
-        assert not short.distrusted, "alone it says the same"
+        reasons = [d.reason for d in full.told.decisions]
+        for life in others:
+            assert life.server.statuses == full.server.statuses
+            assert [d.reason for d in life.told.decisions] == reasons
+            assert life.told.transitions == full.told.transitions
+            assert life.end == full.end
+            assert not life.distrusted, "alone it says the same"
 
     asyncio.run(run())
 
@@ -309,9 +341,9 @@ def test_a_story_told_with_and_without_the_shortcut_is_the_same(
 # That the shortcut is taken, and when it is not.
 
 
-async def settled(value: object, **spec: Any) -> Life:
+async def settled(value: object, *, is_together: bool = False, **spec: Any) -> Life:
     """A trigger that has said the same for a while."""
-    life = Life(is_cut_short=True, writes_per_second=20.0, **spec)
+    life = Life(is_cut_short=True, writes_per_second=20.0, is_together=is_together, **spec)
     await life.live([says(value)] * 5 + [("end", None)] + [says(value)] * 3)
     life.told.calm = 0
     life.server.statuses.clear()
@@ -339,6 +371,17 @@ async def test_what_goes_on_as_it_was_is_cut_short_but_for_heartbeats(
     assert 9 <= len(life.server.statuses) <= 10, "a heartbeat a minute"
     first, *others = map(meaning, life.server.statuses)
     assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3])
+async def test_while_it_is_calm_it_is_asked_together(value: float) -> None:
+    life = await settled(value, is_together=True, maxAttempts=1)
+    asked = life.together
+    await life.live([says(value + n / 1e4) for n in range(60)])
+    # A heartbeat, and what was left to `ask`, take a pass of their own each.
+    assert life.together - asked >= 30
+    assert life.record.observation is not None
+    assert life.record.observation.score == pytest.approx(value + 59 / 1e4)
 
 
 @pytest.mark.parametrize(

@@ -51,4 +51,4 @@ def complete_names(
 async def _names(connection: Connection) -> list[str]:
     async with asyncio.timeout(_SECONDS), connection.open() as cluster:
         pages = cluster.kube.list_metadata(DRIFT_TRIGGERS, cluster.namespace)
-        return [item["metadata"]["name"] async for page in pages for item in page]
+        return [metadata.name async for page in pages for metadata in page]

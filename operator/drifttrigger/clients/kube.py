@@ -7,7 +7,7 @@ words.
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import msgspec
@@ -74,6 +74,41 @@ ACCESS_REVIEWS = Resource(
     "SelfSubjectAccessReview",
     namespaced=False,
 )
+
+
+class Metadata(msgspec.Struct, rename="camel"):
+    """What tells an object from others; all else of it is never decoded."""
+
+    name: str
+    uid: str
+    creation_timestamp: str
+    namespace: str = ""
+    labels: dict[str, str] | None = None
+
+
+class _PartialObject(msgspec.Struct):
+    metadata: Metadata
+
+
+class _ListMeta(msgspec.Struct):
+    token: str = msgspec.field(name="continue", default="")
+
+
+class _Metadatas(msgspec.Struct):
+    """A page of objects without their specs."""
+
+    metadata: _ListMeta
+    items: list[_PartialObject] | None = None
+
+
+class _Objects(msgspec.Struct):
+    """A page of whole objects."""
+
+    metadata: _ListMeta
+    items: list[Json] | None = None
+
+
+PageT = TypeVar("PageT", _Metadatas, _Objects)
 
 
 class KubeApi(Protocol):
@@ -143,27 +178,38 @@ class KubernetesApi:
         self, resource: Resource, namespace: str | None, *, labels: str = ""
     ) -> list[Json]:
         """Read all objects that carry the labels, page by page."""
-        pages = self._pages(resource, namespace, labels=labels, accept=JSON)
-        return [item async for page in pages for item in page]
+        pages = self._pages(_Objects, resource, namespace, labels=labels, accept=JSON)
+        return [item async for page in pages for item in page.items or ()]
 
     async def list_metadata(
         self, resource: Resource, namespace: str | None, *, labels: str = ""
-    ) -> AsyncIterator[list[Json]]:
+    ) -> AsyncIterator[list[Metadata]]:
         """Yield the metadata alone of all objects that carry the labels, a page at a time."""
-        async for page in self._pages(resource, namespace, labels=labels, accept=METADATA_LIST):
-            yield page
+        pages = self._pages(_Metadatas, resource, namespace, labels=labels, accept=METADATA_LIST)
+        async for page in pages:
+            yield [item.metadata for item in page.items or ()]
 
     async def _pages(
-        self, resource: Resource, namespace: str | None, *, labels: str, accept: str
-    ) -> AsyncIterator[list[Json]]:
+        self,
+        kind: type[PageT],
+        resource: Resource,
+        namespace: str | None,
+        *,
+        labels: str,
+        accept: str,
+    ) -> AsyncIterator[PageT]:
         query: list[tuple[str, str]] = [("limit", str(PAGE_SIZE))]
         query += [("labelSelector", labels)] if labels else []
         path, token = resource.path(namespace), ""
         while True:
             page_query = [*query, ("continue", token)] if token else query
-            page = await self._send("GET", resource, path, query=page_query, accept=accept)
-            yield page.get("items") or []
-            token = (page.get("metadata") or {}).get("continue") or ""
+            payload = await self._exchange("GET", resource, path, query=page_query, accept=accept)
+            try:
+                page = msgspec.json.decode(payload, type=kind)
+            except msgspec.DecodeError as error:
+                raise _lost("GET", path, error) from error
+            yield page
+            token = page.metadata.token
             if not token:
                 return
 
@@ -197,8 +243,24 @@ class KubernetesApi:
         query: Query = (),
         body: Json | None = None,
         content_type: str = JSON,
-        accept: str = JSON,
     ) -> Json:
+        payload = await self._exchange(
+            method, resource, path, query=query, body=body, content_type=content_type
+        )
+        return _object_of(method, path, payload)
+
+    async def _exchange(
+        self,
+        method: str,
+        resource: Resource,
+        path: str,
+        *,
+        query: Query = (),
+        body: Json | None = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+    ) -> bytes:
+        """Send one request; returns the body of a success."""
         headers = {"Accept": accept}
         if body is not None:
             headers["Content-Type"] = content_type
@@ -213,7 +275,7 @@ class KubernetesApi:
             raise _lost(method, path, error) from error
         self._count(method, resource, str(response.status))
         if response.status < 300:
-            return _object_of(method, path, payload)
+            return payload
         raise error_of(response.status, payload, response.headers.get("Retry-After"))
 
     def _count(self, method: str, resource: Resource, code: str) -> None:

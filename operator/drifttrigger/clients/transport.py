@@ -8,6 +8,8 @@ templates, so bodies go as they are.
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
@@ -37,6 +39,13 @@ async def _log_in(
     )
 
 
+def _proxy_of(url: str) -> str | None:
+    """Return the proxy that the environment has for a URL."""
+    parts = urlsplit(url)
+    is_bypassed = proxy_bypass(parts.hostname or "")
+    return None if is_bypassed else getproxies().get(parts.scheme)
+
+
 class Transport:
     """Logged-in requests to one API server.
 
@@ -54,6 +63,8 @@ class Transport:
         self.host = str(configuration.host).rstrip("/")
         self.tls = client.ApiClient(configuration).rest_client.ssl_context
         self.headers: CIMultiDict[str] = CIMultiDict({"User-Agent": f"drifttrigger/{__version__}"})
+        # Looked up once: aiohttp's `trust_env` would ask a thread for it at every request.
+        self._proxy = str(configuration.proxy or "") or _proxy_of(self.host)
         self._session: aiohttp.ClientSession | None = None
 
     @classmethod
@@ -92,8 +103,7 @@ class Transport:
             connector=aiohttp.TCPConnector(limit=limit, ssl=self.tls),
             middlewares=middlewares,
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=True,
-            proxy=self._configuration.proxy,
+            proxy=self._proxy,
             timeout=_TIMEOUT,
         )
 

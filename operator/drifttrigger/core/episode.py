@@ -65,6 +65,8 @@ def remember(status: DriftTriggerStatus, verdict: Verdict, *, window: int) -> Dr
     Leading non-breaches change no count, now or later, so dropping them keeps a healthy trigger's
     window empty and its status unwritten.
     """
+    if not status.window and verdict is not Verdict.BREACH:
+        return status
     verdicts = (*status.window, verdict)[-window:]
     first = next((i for i, v in enumerate(verdicts) if v is Verdict.BREACH), len(verdicts))
     return replace(status, window=verdicts[first:])
@@ -109,7 +111,7 @@ def _before_drift(
     rules: Rules, status: DriftTriggerStatus, verdict: Verdict, tick: datetime
 ) -> DriftTriggerStatus:
     if not status.window:
-        return replace(status, episode=None)
+        return replace(status, episode=None) if status.episode is not None else status
     episode = status.episode or Episode(since=format_instant(tick))
     if verdict is Verdict.BREACH and breach_count(status) >= rules.required:
         number = status.episodes + 1

@@ -8,6 +8,7 @@ Whether an outcome decides, holds or counts as a breach is not said here but in 
 import math
 import re
 import statistics
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -131,15 +132,19 @@ def observe(rules: Rules, answer: Answer, tick: datetime, *, is_probe: bool = Fa
         is_probe: Whether it was asked outside the ticks.
     """
     observation = _name(rules, answer, tick)
-    return msgspec.structs.replace(
-        observation,
-        warnings=tuple(clean(w) for w in (*answer.warnings, *answer.infos)[:10]),
-        is_probe=is_probe,
-        needs_edit=answer.needs_edit,
-        retry_after_seconds=answer.retry_after_seconds,
-        is_held=answer.is_held,
-        is_batched=answer.is_batched,
-    )
+    if is_probe or answer.warnings or answer.infos or answer.failure is not None:
+        return msgspec.structs.replace(
+            observation,
+            warnings=tuple(clean(w) for w in (*answer.warnings, *answer.infos)[:10]),
+            is_probe=is_probe,
+            needs_edit=answer.needs_edit,
+            retry_after_seconds=answer.retry_after_seconds,
+            is_held=answer.is_held,
+            is_batched=answer.is_batched,
+        )
+    if answer.is_batched:
+        return msgspec.structs.replace(observation, is_batched=True)
+    return observation
 
 
 def _name(rules: Rules, answer: Answer, tick: datetime) -> Observation:
@@ -237,6 +242,20 @@ def format_value(value: float) -> str:
 
 def summarize(rules: Rules, samples: tuple[Sample, ...], numbers: list[float]) -> SeriesSummary:
     """Count the series, those that breach alone, and keep the worst five with their labels."""
+    breaching = [breaches(number, rules.comparison, rules.threshold) for number in numbers]
+    return SeriesSummary(
+        count=len(numbers),
+        breaching=breaching.count(True),
+        worst=tuple(
+            SeriesSample(labels=_bounded(samples[i].labels), value=samples[i].value[:64])
+            for i in _worst_first(rules, numbers)[:WORST_SERIES]
+        ),
+    )
+
+
+def _worst_first(rules: Rules, numbers: list[float]) -> Sequence[int]:
+    if len(numbers) == 1:
+        return (0,)
     greater = rules.comparison.value.startswith("Greater")
 
     def badness(index: int) -> float:
@@ -245,18 +264,12 @@ def summarize(rules: Rules, samples: tuple[Sample, ...], numbers: list[float]) -
             return -math.inf
         return number if greater else -number
 
-    order = sorted(range(len(numbers)), key=badness, reverse=True)[:WORST_SERIES]
-    return SeriesSummary(
-        count=len(numbers),
-        breaching=sum(breaches(number, rules.comparison, rules.threshold) for number in numbers),
-        worst=tuple(
-            SeriesSample(labels=_bounded(samples[i].labels), value=samples[i].value[:64])
-            for i in order
-        ),
-    )
+    return sorted(range(len(numbers)), key=badness, reverse=True)
 
 
 def _bounded(labels: dict[str, str]) -> dict[str, str]:
+    if not labels:
+        return {}
     kept = sorted(labels.items())[:LABELS_PER_SERIES]
     return {
         clean(name, limit=LABEL_LENGTH): clean(value, limit=LABEL_LENGTH) for name, value in kept

@@ -18,6 +18,7 @@ from drifttrigger.api.errors import SpecError
 
 _MOST_COUNTED = 1000
 _NONE = timedelta(0)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SET_BACK = timedelta(hours=3)
 """How long after the clocks were set back a repeated wall time may last."""
 
@@ -66,10 +67,7 @@ class IntervalSchedule(msgspec.Struct, frozen=True, gc=False):
 
     def latest(self, now: datetime) -> datetime:
         """Return the newest tick at or before now."""
-        step = int(self.interval.total_seconds())
-        offset = int(self.phase.total_seconds())
-        tick = (int(now.timestamp() // 1) - offset) // step * step + offset
-        return datetime.fromtimestamp(tick, UTC)
+        return now - (now - _EPOCH - self.phase) % self.interval
 
     def following(self, instant: datetime) -> datetime:
         """Return the first tick after the instant."""

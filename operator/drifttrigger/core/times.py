@@ -5,6 +5,7 @@ Durations are Prometheus style: whole numbers with the units w, d, h, m, s, larg
 Instants are RFC 3339 in UTC. Everything inside the package is a `timedelta` or an aware `datetime`.
 """
 
+import functools
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -62,6 +63,7 @@ def parse_instant(text: str) -> datetime:
         raise ValueError(f"{text!r} lies outside the years 1 to 9999") from error
 
 
+@functools.lru_cache(maxsize=1024)
 def format_instant(instant: datetime) -> str:
     """Write an instant as RFC 3339 in UTC, whole seconds (metav1.Time has no fractions)."""
     return _written(instant, "seconds")

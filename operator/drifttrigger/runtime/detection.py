@@ -47,6 +47,7 @@ from drifttrigger.runtime.history import clean_history
 from drifttrigger.runtime.intents import Intents, NameTaken
 from drifttrigger.runtime.metrics import Metrics
 from drifttrigger.runtime.records import Record, first_record
+from drifttrigger.runtime.rounds import Rounds
 from drifttrigger.runtime.views import Key, RetrainingView, TriggerView, tells_more
 from drifttrigger.runtime.worklist import Worklist
 from drifttrigger.sources.base import Source
@@ -112,6 +113,9 @@ class Detection:
             concurrency=concurrency,
             lane_of=self._lane_of,
             lane_width=_LANE_WIDTH,
+            together=Rounds(
+                self.records, lambda uid: self.owns(uid), self._evaluation, source, clock
+            ),
         )
 
     def _lane_of(self, key: Key) -> object:

@@ -18,7 +18,7 @@ from drifttrigger.clients.clock import Clock
 from drifttrigger.core import conditions
 from drifttrigger.core.decide import Action, Decision, decide, judge
 from drifttrigger.core.episode import is_drifted, verdict_of
-from drifttrigger.core.observation import Observation, observe
+from drifttrigger.core.observation import Answer, Observation, observe
 from drifttrigger.core.rules import Rules
 from drifttrigger.core.schedule import ticks_between
 from drifttrigger.core.status import meaning
@@ -117,7 +117,7 @@ class Evaluation:
 
     async def _confirm(self, record: Record, rules: Rules, observation: Observation) -> Observation:
         """Ask the query alone before it fires: that answer is the evidence."""
-        question = replace(_question(record, rules, observation.tick), alone=True)
+        question = replace(question_of(record, rules, observation.tick), alone=True)
         alone = observe(rules, await self._source.ask(question), observation.tick)
         if not alone.outcome.is_error and (alone.outcome, alone.value, alone.series) != (
             observation.outcome,
@@ -145,9 +145,12 @@ class Evaluation:
             if record.asked_tick is not None:
                 self._metrics.missed(ticks_between(rules.schedule, record.asked_tick, tick))
             record.asked_tick = tick
-        question = _question(record, rules, at)
+        in_hand, record.in_hand = record.in_hand, None
         started = self._clock.monotonic()
-        answer = await self._source.ask(question)
+        if in_hand is not None and in_hand.tick == tick:
+            answer = in_hand.answer
+        else:
+            answer = await self._source.ask(question_of(record, rules, at))
         observation = observe(rules, answer, at, is_probe=tick is None)
         self._metrics.evaluated(observation, seconds=self._clock.monotonic() - started)
         return observation
@@ -166,13 +169,12 @@ class Evaluation:
         health = record.health.after(good=good, generation=rules.generation, now=now)
         decided = await self._decide(record, rules, observation)
         decision = _shown(decided.decision, record)
-        if self._is_as_before(record, observation, decided) and not self._may_beat(record, rules):
-            record.retry = None
-            record.last_tick = max(record.last_tick, decided.status.last_tick)
-            record.worst_score = _worst(decided.status)
-            self._metrics.decided(decision)
-            self._announcer.unchanged(record, observation, decision)
-            return
+        if self._is_as_before(record, observation, decided):
+            record.has_heartbeat = self._may_beat(record.view, rules)
+            if not record.has_heartbeat:
+                record.retry = None
+                self._leave_as_before(record, observation, decided)
+                return
         changed = conditions.evaluated(
             rules, decided.status, observation, decision, health, now=now
         )
@@ -186,6 +188,55 @@ class Evaluation:
         is_told = meaning(status) == meaning(record.view.status)
         record.calm = _calm_of(record, decided, observation) if is_told and good else None
 
+    def stays_calm(
+        self,
+        record: Record,
+        rules: Rules,
+        answer: Answer,
+        tick: datetime,
+        *,
+        late: timedelta,
+        seconds: float,
+    ) -> bool:
+        """Settle an answer that changes nothing; one that may is left as it is.
+
+        Args:
+            record: A calm trigger.
+            rules: Its rules when it was asked.
+            answer: The answer about the tick.
+            tick: The tick.
+            late: How late it was asked.
+            seconds: How long the answer took.
+
+        Returns:
+            Whether all is done.
+        """
+        view = record.view
+        if view.rules is not rules or not record.is_owned or not self.owns(view.uid):
+            return False
+        observation = observe(rules, answer, tick)
+        decided = Decided(view, *decide(rules, record.base(view), observation, uid=view.uid))
+        if decided.decision.action is Action.RETRAIN or not self._is_as_before(
+            record, observation, decided
+        ):
+            return False
+        record.has_heartbeat = self._may_beat(view, rules)
+        if record.has_heartbeat:
+            return False
+        self._metrics.lateness(late.total_seconds())
+        self._metrics.evaluated(observation, seconds=seconds)
+        record.asked_tick = tick
+        record.observation = observation
+        self._leave_as_before(record, observation, decided)
+        return True
+
+    def _leave_as_before(self, record: Record, observation: Observation, decided: Decided) -> None:
+        record.last_tick = max(record.last_tick, decided.status.last_tick)
+        record.worst_score = _worst(decided.status)
+        decision = _shown(decided.decision, record)
+        self._metrics.decided(decision)
+        self._announcer.unchanged(record, observation, decision)
+
     def _is_as_before(self, record: Record, observation: Observation, decided: Decided) -> bool:
         """Whether the status says all of this already, but for the number and its time.
 
@@ -198,8 +249,12 @@ class Evaluation:
             and _state(decided.status) == _state(decided.view.status)
         )
 
-    def _may_beat(self, record: Record, rules: Rules) -> bool:
-        return self._budget.has_heartbeat() and self._heartbeat_due(record.view, rules)
+    def _may_beat(self, view: TriggerView, rules: Rules) -> bool:
+        """Take a heartbeat if it is due and there is room."""
+        budget = self._budget
+        return (
+            budget.has_heartbeat() and self._heartbeat_due(view, rules) and budget.take_heartbeat()
+        )
 
     async def _decide(self, record: Record, rules: Rules, observation: Observation) -> Decided:
         view = record.view
@@ -229,6 +284,7 @@ class Evaluation:
         self, record: Record, rules: Rules, decided: Decided, fresh: Freshness
     ) -> None:
         view, status = decided.view, decided.status
+        has_heartbeat, record.has_heartbeat = record.has_heartbeat, False
         if meaning(status) == meaning(view.status):
             self._deferred.forget(view.key)  # what waits there is no longer so
         if meaning(status) != meaning(view.status):
@@ -240,7 +296,7 @@ class Evaluation:
         elif self._news_due(view, status):
             if not self._budget.take_now():
                 return
-        elif not self._heartbeat_due(view, rules) or not self._budget.take_heartbeat():
+        elif not has_heartbeat and not self._may_beat(view, rules):
             return
         self._deferred.forget(view.key)
         record.see(await self._intents.commit(view, status, fresh=fresh), self._clock.now())
@@ -279,7 +335,8 @@ class Evaluation:
             record.must_probe = False
 
 
-def _question(record: Record, rules: Rules, at: datetime) -> Question:
+def question_of(record: Record, rules: Rules, at: datetime) -> Question:
+    """Put the question of a trigger about an instant."""
     return Question(
         source=rules.source,
         namespace=record.view.namespace,

@@ -32,6 +32,9 @@ from drifttrigger.sources.references import SOURCES, SourceView, decode_source
 
 Json = dict[str, Any]
 _LOG = logging.getLogger(__name__)
+_TELLING_SECONDS = 0.25
+_PATIENCE_SECONDS = 5.0
+"""How long nothing new may be told before what is missing is looked for."""
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
@@ -264,6 +267,7 @@ class Feed:
         """Compare what is known with what the API server lists."""
         known = dict(self.triggers)
         triggers = await self._listed(DRIFT_TRIGGERS)
+        await self._until_told(triggers)
         for key, uid in known.items():
             if triggers.get(key) != uid and self.triggers.get(key) == uid:
                 await self._look_for_trigger(key, uid)
@@ -286,6 +290,14 @@ class Feed:
         await self._resync_sources()
         self.synced.set()
         self.heard_at = self._clock.monotonic()
+
+    async def _until_told(self, triggers: dict[Key, str]) -> None:
+        """At the start, let the watch tell of what it has listed: reading each alone is dear."""
+        missing, patience = len(triggers), _PATIENCE_SECONDS
+        while not self.synced.is_set() and missing and patience > 0:
+            await asyncio.sleep(_TELLING_SECONDS)
+            before, missing = missing, len(triggers.keys() - self.triggers.keys())
+            patience = _PATIENCE_SECONDS if missing < before else patience - _TELLING_SECONDS
 
     async def _resync_sources(self) -> None:
         if self._sources is None:
@@ -329,9 +341,7 @@ class Feed:
         found: dict[Key, str] = {}
         for namespace in self._settings.namespaces or (None,):
             async for page in self._kube.list_metadata(resource, namespace, labels=labels):
-                for item in page:
-                    metadata = item["metadata"]
-                    found[metadata.get("namespace", ""), metadata["name"]] = metadata["uid"]
+                found.update({(m.namespace, m.name): m.uid for m in page})
         return found
 
 

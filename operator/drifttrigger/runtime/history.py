@@ -8,14 +8,19 @@ resourceVersion as preconditions; unfinished ones never.
 
 from collections.abc import Container, Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 
 from drifttrigger.api.errors import ConflictError, NotFoundError
 from drifttrigger.api.reasons import Reason
 from drifttrigger.api.v1alpha1 import LABEL_ACTIVE, LABEL_TRIGGER
-from drifttrigger.clients.kube import DRIFT_TRIGGERS, RETRAININGS, KubeApi, KubernetesApi
+from drifttrigger.clients.kube import (
+    DRIFT_TRIGGERS,
+    RETRAININGS,
+    KubeApi,
+    KubernetesApi,
+    Metadata,
+)
 from drifttrigger.core.times import parse_instant
 from drifttrigger.runtime.views import (
     Key,
@@ -94,11 +99,10 @@ async def clean_orphans(
     for namespace in namespaces or (None,):
         pages = kube.list_metadata(RETRAININGS, namespace, labels=f"{LABEL_ACTIVE}!=true")
         async for page in pages:
-            for item in page:
-                metadata = item["metadata"]
-                trigger = (metadata.get("labels") or {}).get(LABEL_TRIGGER, "")
-                is_young = now - parse_instant(metadata["creationTimestamp"]) < ORPHANS_KEPT
-                if is_young or (metadata["namespace"], trigger) in triggers:
+            for metadata in page:
+                trigger = (metadata.labels or {}).get(LABEL_TRIGGER, "")
+                is_young = now - parse_instant(metadata.creation_timestamp) < ORPHANS_KEPT
+                if is_young or (metadata.namespace, trigger) in triggers:
                     continue
                 removed += await _remove_orphan(kube, metadata, now)
     return removed
@@ -112,8 +116,8 @@ async def _exists(kube: KubernetesApi, namespace: str, trigger: str) -> bool:
     return True
 
 
-async def _remove_orphan(kube: KubernetesApi, metadata: dict[str, Any], now: datetime) -> bool:
-    namespace, name = metadata["namespace"], metadata["name"]
+async def _remove_orphan(kube: KubernetesApi, metadata: Metadata, now: datetime) -> bool:
+    namespace, name = metadata.namespace, metadata.name
     try:
         found = decode_retraining(await kube.get(RETRAININGS, namespace, name))
         if await _exists(kube, namespace, found.trigger):

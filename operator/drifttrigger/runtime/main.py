@@ -48,6 +48,7 @@ _BEAT_SECONDS = 5.0
 _JUMP_SECONDS = 1.0
 _WATCH_SECONDS = 10.0
 _END_SECONDS = 15.0
+_GC_ALLOCATIONS = 20_000
 _ORPHANS_SECONDS = 6 * 3600.0
 
 
@@ -311,9 +312,11 @@ async def run(settings: Settings) -> None:
         DriftTriggerError: A part of it ended by itself.
     """
     logs.configure(settings.log_format, settings.log_level)
-    # What is imported by now stays until the end: the garbage collector need not walk it.
+    # What is imported by now stays until the end: the garbage collector need not walk it. What an
+    # evaluation makes is no part of a cycle, so that looking for cycles seldom is soon enough.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_GC_ALLOCATIONS, 20, 20)
     _LOG.info("drifttrigger %s starts", __version__, extra={"settings": to_json(settings)})
     stop = asyncio.Event()
     _stop_on_signals(stop)

@@ -91,15 +91,15 @@ class Metrics:
 
         One that first appears at 1 has no increase: alerts would miss the first failure.
         """
-        for outcome in Outcome:
-            self._evaluations.labels(outcome.value)
+        self._evaluations_by = {o: self._evaluations.labels(o.value) for o in Outcome}
+        self._decisions_by: dict[Reason, Counter] = {}
         for result in RetrainingResult:
             self._retrainings.labels(result.value)
         self._decisions.labels(Reason.ATTEMPTS_EXHAUSTED.value)
 
     def evaluated(self, observation: Observation, *, seconds: float) -> None:
         """Count one answer."""
-        self._evaluations.labels(observation.outcome.value).inc()
+        self._evaluations_by[observation.outcome].inc()
         self._evaluation_seconds.observe(seconds)
 
     def asked(self, result: str) -> None:
@@ -121,7 +121,11 @@ class Metrics:
 
     def decided(self, decision: Decision) -> None:
         """Count one decision."""
-        self._decisions.labels(decision.reason.value).inc()
+        counter = self._decisions_by.get(decision.reason)
+        if counter is None:
+            counter = self._decisions.labels(decision.reason.value)
+            self._decisions_by[decision.reason] = counter
+        counter.inc()
 
     def retraining_ended(self, retraining: RetrainingView) -> None:
         """Count one ended Retraining."""

@@ -14,7 +14,7 @@ from drifttrigger.api.reasons import ConditionType, Reason
 from drifttrigger.api.v1alpha1 import DriftTriggerStatus, LastEvaluation, Verdict
 from drifttrigger.clients.clock import Clock
 from drifttrigger.core.conditions import Health, find
-from drifttrigger.core.observation import Observation
+from drifttrigger.core.observation import Answer, Observation
 from drifttrigger.core.rules import Rules
 from drifttrigger.core.times import format_instant, format_precise, parse_instant
 from drifttrigger.runtime.freshness import Freshness
@@ -60,6 +60,18 @@ class Calm(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is_deferred: bool
 
 
+class InHand(msgspec.Struct, frozen=True, gc=False):
+    """An answer that was asked for together with others', and has not been looked at closely.
+
+    Attributes:
+        tick: The tick that it is about.
+        answer: What the server said.
+    """
+
+    tick: datetime
+    answer: Answer
+
+
 class Record(msgspec.Struct, gc=False):
     """A trigger in memory.
 
@@ -74,6 +86,9 @@ class Record(msgspec.Struct, gc=False):
         write_backoff: Failures in a row of writing or of carrying out an intent.
         asked_tick: Newest tick that was asked here; None for none yet.
         calm: What the newest evaluation was like, if status says all of it.
+        next_tick: The tick after `asked_tick` while calm; None where it has to be looked up.
+        in_hand: An answer that the next evaluation need not ask for.
+        has_heartbeat: Room for a heartbeat was taken from the budget.
         is_owned: Whether this replica evaluates it.
     """
 
@@ -90,6 +105,9 @@ class Record(msgspec.Struct, gc=False):
     retry: Retry | None = None
     health: Health = Health()
     calm: Calm | None = None
+    next_tick: datetime | None = None
+    in_hand: InHand | None = None
+    has_heartbeat: bool = False
     observation: Observation | None = None
     reason: Reason = Reason.NOT_YET_EVALUATED
     is_deferred: bool = False
@@ -157,6 +175,19 @@ class Record(msgspec.Struct, gc=False):
         if now - tick > max(rules.deadline, timedelta(seconds=1)):
             return None
         return tick
+
+    def is_calm(self) -> bool:
+        """Whether there is nothing to do but to ask about the next tick.
+
+        What a snapshot asks for was done before the evaluation on it could be called calm.
+        """
+        return (
+            self.calm is not None
+            and self.calm.resource_version == self.view.resource_version
+            and self.retry is None
+            and self.in_hand is None
+            and not (self.must_release or self.must_clean or self.must_probe)
+        )
 
     def wants_probe(self) -> bool:
         """Whether the present generation has never been asked for."""

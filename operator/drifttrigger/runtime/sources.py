@@ -5,7 +5,7 @@ trigger uses it.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from drifttrigger.api.errors import ConflictError, DriftTriggerError, NotFoundError
 from drifttrigger.api.reasons import SENTENCES, ConditionType, Reason
-from drifttrigger.api.servers import SourceKind
+from drifttrigger.api.servers import PrometheusServer, SourceKind
 from drifttrigger.api.v1alpha1 import Condition, MetricsSourceStatus, SourceError
 from drifttrigger.clients.clock import Clock
 from drifttrigger.clients.kube import KubeApi
@@ -127,6 +127,31 @@ class Sources:
             return resolved
         server, namespace = resolved
         return await self._servers.ask(replace(question, source=server, namespace=namespace))
+
+    async def ask_together(self, questions: Sequence[Question]) -> list[Answer | None]:
+        """Ask many, after resolving each reference once."""
+        resolved: dict[tuple[int, str], tuple[PrometheusServer, str] | Answer] = {}
+        answers: list[Answer | None] = [None] * len(questions)
+        asked: list[Question] = []
+        places: list[int] = []
+        for place, question in enumerate(questions):
+            key = (id(question.source), question.namespace)
+            found = resolved.get(key)
+            if found is None:
+                found = await self.references.resolve(question.source, question.namespace)
+                resolved[key] = found
+            if isinstance(found, Answer):
+                answers[place] = found
+                continue
+            server, namespace = found
+            is_inline = server is question.source
+            asked.append(
+                question if is_inline else replace(question, source=server, namespace=namespace)
+            )
+            places.append(place)
+        for place, answer in zip(places, await self._servers.ask_together(asked), strict=True):
+            answers[place] = answer
+        return answers
 
     async def distrust(self, question: Question) -> None:
         """Ask a query alone from now on."""

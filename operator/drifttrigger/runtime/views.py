@@ -4,6 +4,7 @@ A view is a snapshot: it carries the resourceVersion that every write based on i
 The Job template is digested and dropped; it is read live when a decision fires.
 """
 
+import sys
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from drifttrigger.core.rules import Rules, digest, rules_of
 from drifttrigger.core.times import parse_instant
 
 Json = dict[str, Any]
+_WORDS = ("type", "status", "reason", "message")
 StatusT = TypeVar("StatusT", DriftTriggerStatus, RetrainingStatus)
 Key = tuple[str, str]
 """Namespace and name."""
@@ -225,7 +227,19 @@ def decode_retraining(body: Json) -> RetrainingView:
 
 def _status(body: Any, kind: type[StatusT]) -> StatusT:
     """Decode a status; one broken by hand counts as empty, and the LIST then repairs it."""
+    _share_words(body)
     try:
         return msgspec.convert(body or {}, kind)
     except msgspec.ValidationError:
         return kind()
+
+
+def _share_words(status: Any) -> None:
+    """Keep one copy of what the conditions of thousands of triggers say alike."""
+    conditions = status.get("conditions") if isinstance(status, dict) else None
+    for condition in conditions if isinstance(conditions, list) else ():
+        if isinstance(condition, dict):
+            for field in _WORDS:
+                text = condition.get(field)
+                if type(text) is str:
+                    condition[field] = sys.intern(text)

@@ -5,24 +5,41 @@ is woken while its pass runs is passed again afterwards. Due times are of the mo
 
 Keys may have lanes, such as the server that they wait for. A lane that is full keeps its own keys
 waiting and nobody else's, and a crowd that is due at once does not become a crowd of tasks.
+
+Keys of one lane that are due at once may be passed over together, by one task for all.
 """
 
 import asyncio
 import heapq
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Protocol
 
 from drifttrigger.clients.clock import Clock
 from drifttrigger.runtime.views import Key
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_SLEEP_SECONDS = 60.0
+_GROUP = 200
+"""Keys that are passed over together, at most: as many as share a request."""
+_GATHER_SECONDS = 0.002
+"""What is due in one slot is due within that time, and is then found due all at once."""
 _DRAIN_SECONDS = 10.0
 """Longer than any write may take; a question to a slow server may take minutes."""
 
 Handler = Callable[[Key], Awaitable[float | None]]
 """Makes one pass over an object; returns the monotonic time of the next, None for no next."""
+
+
+class Together(Protocol):
+    """Passes over many keys in one task; only those for which that is as good."""
+
+    def suits(self, key: Key) -> bool:
+        """Whether a key that is due now may be passed over with others."""
+
+    async def look(self, keys: Sequence[Key]) -> list[float | None]:
+        """Make one pass over each; returns the monotonic times of the next in order."""
 
 
 class Worklist:
@@ -34,6 +51,7 @@ class Worklist:
         concurrency: Passes under way at once.
         lane_of: Lane of a key; all share one without it.
         lane_width: Passes under way at once in one lane.
+        together: Passes over many keys; None where each has its own pass.
     """
 
     def __init__(
@@ -44,8 +62,10 @@ class Worklist:
         concurrency: int,
         lane_of: Callable[[Key], Hashable] = lambda _: None,
         lane_width: int | None = None,
+        together: Together | None = None,
     ) -> None:
         self._handler = handler
+        self._together = together
         self._lane_of = lane_of
         self._width = lane_width if lane_width is not None else concurrency
         self._lanes: Counter[Hashable] = Counter()
@@ -56,6 +76,7 @@ class Worklist:
         self._heap: list[tuple[float, Key]] = []
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._slots = concurrency
+        self._places = 0
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
 
@@ -112,15 +133,16 @@ class Worklist:
         """Start what is due and fits; return the seconds to sleep."""
         self._unpark()
         blocked: list[tuple[float, Key]] = []
+        groups: dict[Hashable, list[Key]] = {}
         sleep = _LONGEST_SLEEP_SECONDS
-        while self._heap and len(self._running) < self._slots:
+        while self._heap and self._places < self._slots:
             due, key = self._heap[0]
             if self._due.get(key) != due:
                 heapq.heappop(self._heap)
                 continue
             wait = due - self._clock.monotonic()
             if wait > 0:
-                sleep = min(sleep, wait)
+                sleep = min(sleep, wait + _GATHER_SECONDS)
                 break
             heapq.heappop(self._heap)
             if key in self._running:
@@ -130,16 +152,31 @@ class Worklist:
             if self._lanes[lane] >= self._width:
                 self._park(due, key, lane)
                 continue
-            self._start(key, lane)
+            self._take(key, lane)
+            if self._together is not None and self._together.suits(key):
+                group = groups.setdefault(lane, [])
+                group.append(key)
+                if len(group) == _GROUP:
+                    self._start(groups.pop(lane), lane)
+            else:
+                self._start([key], lane)
         for item in blocked:
             heapq.heappush(self._heap, item)
+        for lane, keys in groups.items():
+            self._start(keys, lane)
         return sleep
 
-    def _start(self, key: Key, lane: Hashable) -> None:
+    def _take(self, key: Key, lane: Hashable) -> None:
+        """Give a key its place."""
         del self._due[key]
         self._waits.pop(key, None)
         self._lanes[lane] += 1
-        self._running[key] = asyncio.create_task(self._pass(key, lane))
+        self._places += 1
+
+    def _start(self, keys: list[Key], lane: Hashable) -> None:
+        one = self._together is None or len(keys) == 1
+        work = self._pass(keys[0], lane) if one else self._pass_together(keys, lane)
+        self._running.update(dict.fromkeys(keys, asyncio.create_task(work)))
 
     def _park(self, due: float, key: Key, lane: Hashable) -> None:
         """Let a key wait for a place in its lane."""
@@ -151,7 +188,7 @@ class Worklist:
         """Make those due again, in order, whose lanes have places for them."""
         for lane in list(self._parked):
             queue = self._parked[lane]
-            places = min(self._width - self._lanes[lane], self._slots - len(self._running))
+            places = min(self._width - self._lanes[lane], self._slots - self._places)
             while queue and places > 0:
                 due, key = heapq.heappop(queue)
                 if self._waits.get(key) != lane or self._due[key] != due:
@@ -163,11 +200,15 @@ class Worklist:
             if not queue:
                 del self._parked[lane]
 
-    def _leave(self, lane: Hashable) -> None:
-        """Give a place in a lane back."""
-        self._lanes[lane] -= 1
+    def _leave(self, keys: Sequence[Key], lane: Hashable) -> None:
+        """Give places back."""
+        for key in keys:
+            del self._running[key]
+        self._places -= len(keys)
+        self._lanes[lane] -= len(keys)
         if not self._lanes[lane]:
             del self._lanes[lane]
+        self._changed.set()
 
     async def _pass(self, key: Key, lane: Hashable) -> None:
         try:
@@ -175,9 +216,21 @@ class Worklist:
             if again is not None:
                 self.wake(key, at=again)
         except Exception as error:
-            _LOG.exception("a pass failed in a way that its handler does not know")
-            self._failure = error
+            self._fail(error)
         finally:
-            del self._running[key]
-            self._leave(lane)
-            self._changed.set()
+            self._leave((key,), lane)
+
+    async def _pass_together(self, keys: list[Key], lane: Hashable) -> None:
+        try:
+            dues = await self._together.look(keys) if self._together is not None else ()
+            for key, again in zip(keys, dues, strict=True):
+                if again is not None:
+                    self.wake(key, at=again)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._leave(keys, lane)
+
+    def _fail(self, error: Exception) -> None:
+        _LOG.error("a pass failed in a way that its handler does not know", exc_info=error)
+        self._failure = error

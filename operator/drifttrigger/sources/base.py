@@ -1,5 +1,6 @@
 """The seam between detection and any metrics server."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -32,6 +33,13 @@ class Source(Protocol):
 
     async def ask(self, question: Question) -> Answer:
         """Ask, and hand over what the server said or the failure it met."""
+
+    async def ask_together(self, questions: Sequence[Question]) -> list[Answer | None]:
+        """Ask many at once where that is as good as asking each.
+
+        Returns:
+            The answer of each question in order; None where `ask` has to find it.
+        """
 
     async def distrust(self, question: Question) -> None:
         """Ask that query alone from now on: a batched answer was not what it says alone."""

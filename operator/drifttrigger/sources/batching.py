@@ -14,7 +14,7 @@ type is, what it warns of and that it is quick. What breaks a batch is asked alo
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -138,6 +138,55 @@ class Desk:
         # Equal questions wait for the same answer: one who leaves takes nobody along.
         return await asyncio.shield(batch.waiting[query])
 
+    async def ask_together(self, queries: Sequence[str], at: datetime) -> list[Answer | None]:
+        """Ask many queries about one instant, if they may be joined.
+
+        Returns:
+            The answer of each in order; None where `ask` has to find it.
+        """
+        now = self._clock.monotonic()
+        joinable: dict[str, None] = {}
+        for query in queries:
+            known = self._known.get(query)
+            if self._joins and known is not None and known.is_good and known.alone_until <= now:
+                known.asked_at = now
+                joinable[query] = None
+        found: dict[str, Answer] = {}
+        parts = list(self._parts(list(joinable)))
+        if len(parts) == 1:
+            await self._ask_part(parts[0], at, found)
+        else:
+            await asyncio.gather(*(self._ask_part(part, at, found) for part in parts))
+        self._prune()
+        return [found.get(query) for query in queries]
+
+    def _parts(self, queries: Sequence[str]) -> Iterator[list[str]]:
+        """Cut queries into requests that the server takes."""
+        most, part, size = self._most_bytes(), list[str](), 0
+        for query in queries:
+            more = len(query.encode()) + WRAPPING_BYTES
+            if part and (len(part) >= self._limit or size + more > most):
+                yield part
+                part, size = [], 0
+            part.append(query)
+            size += more
+        if part:
+            yield part
+
+    async def _ask_part(self, queries: list[str], at: datetime, answers: dict[str, Answer]) -> None:
+        """Send one request, and take from it what is as sure as asking alone."""
+        if len(queries) == 1:
+            answers[queries[0]] = await self._alone(queries[0], at)
+            return
+        found = await self._send(queries, at)
+        if isinstance(found, Joined):
+            answers.update(self._sure(queries, found))
+        elif found.is_late and not found.is_held:
+            for query in queries:  # each shows alone whether it is the slow one
+                self._known[query].is_good = False
+        elif found.failure not in _SPLITS:
+            answers.update(dict.fromkeys(queries, found))
+
     def distrust(self, query: str) -> None:
         """Ask a query alone for an hour."""
         known = self._known.setdefault(query, _Known())
@@ -205,20 +254,14 @@ class Desk:
         if len(queries) == 1:
             await self._resolve_alone(queries[0], at, waiting)
             return
-        self._on_batch(len(queries))
-        members = [Member(query, self._known[query].is_scalar) for query in queries]
-        found = await self._ask_together(joined(members), at, len(members))
+        found = await self._send(queries, at)
         if isinstance(found, Joined):
-            self._limit = min(MOST_QUERIES, self._limit + _FEWEST)
             await self._deliver(queries, at, found, waiting)
         elif found.is_late and not found.is_held:
             # Somebody is slow, or all together are: alone shows who, and costs nobody the tick.
-            self._limit = max(_FEWEST, len(queries) // 4)
             await self._resolve_each(queries, at, waiting)
         elif found.failure in _SPLITS and not await self._is_everybodys(found, queries[0], at):
             half = len(queries) // 2
-            if found.failure is Outcome.TOO_LARGE:
-                self._limit = max(_FEWEST, half)
             await asyncio.gather(
                 self._resolve(queries[:half], at, waiting),
                 self._resolve(queries[half:], at, waiting),
@@ -226,6 +269,19 @@ class Desk:
         else:
             for query in queries:
                 _give(waiting[query], found)
+
+    async def _send(self, queries: Sequence[str], at: datetime) -> Joined | Answer:
+        """Send a joined expression, and learn how long the next one may be."""
+        self._on_batch(len(queries))
+        members = [Member(query, self._known[query].is_scalar) for query in queries]
+        found = await self._ask_together(joined(members), at, len(members))
+        if isinstance(found, Joined):
+            self._limit = min(MOST_QUERIES, self._limit + _FEWEST)
+        elif found.is_late and not found.is_held:
+            self._limit = max(_FEWEST, len(queries) // 4)
+        elif found.failure is Outcome.TOO_LARGE:
+            self._limit = max(_FEWEST, len(queries) // 2)
+        return found
 
     async def _is_everybodys(self, found: Answer, query: str, at: datetime) -> bool:
         """Whether a failure that the server calls its own meets a query that is alone, too."""
@@ -251,23 +307,27 @@ class Desk:
         found: Joined,
         waiting: dict[str, asyncio.Future[Answer]],
     ) -> None:
-        """Give each its answer; whose a warning is, is found out by asking alone."""
-        is_partial = found.is_partial or any(not w.startswith(_PROMQL) for w in found.warnings)
+        """Give each its answer; who is not sure of it asks alone."""
+        sure = self._sure(queries, found)
+        for query, answer in sure.items():
+            _give(waiting[query], answer)
+        unsure = [query for query in queries if query not in sure]
+        await self._resolve_each(unsure, at, waiting)
+
+    def _sure(self, queries: Sequence[str], found: Joined) -> dict[str, Answer]:
+        """Return the answers that each would get alone; whose a warning is shows only there."""
+        if found.is_partial or any(not w.startswith(_PROMQL) for w in found.warnings):
+            return {}
         now = self._clock.monotonic()
-        unsure: list[str] = []
+        sure: dict[str, Answer] = {}
         for query, answer in zip(queries, found.answers, strict=True):
             known = self._known[query]
             is_stale = bool(found.warnings) and now - known.checked_at > _WARNED_SECONDS
             # A failure of one member (a histogram, a value that is none) says how it is alone.
-            if is_partial or is_stale or answer.failure is not None:
-                unsure.append(query)
-                continue
-            warnings = known.warnings if found.warnings else ()
-            _give(
-                waiting[query],
-                replace(answer, warnings=warnings, infos=known.infos, is_batched=True),
-            )
-        await self._resolve_each(unsure, at, waiting)
+            if not is_stale and answer.failure is None:
+                warnings = known.warnings if found.warnings else ()
+                sure[query] = replace(answer, warnings=warnings, infos=known.infos, is_batched=True)
+        return sure
 
     def _prune(self) -> None:
         """Forget queries that nobody asks any more, now and then."""
