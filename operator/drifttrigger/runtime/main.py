@@ -31,7 +31,7 @@ from drifttrigger.runtime.metrics import (
     Metrics,
     ProcessCollector,
     SourceCollector,
-    TriggerCollector,
+    TriggerSeries,
 )
 from drifttrigger.runtime.preflight import preflight_until
 from drifttrigger.runtime.settings import Controller, Settings, split_address
@@ -112,6 +112,7 @@ class Operator:
         if self.execution is not None:
             self.execution.owns = self.shards.owns
         self._beat_at = self.clock.monotonic()
+        self.series: serve.Series = lambda: ()
         self._register_metrics()
 
     def _make_sources(self, http: HttpClient, budget: WriteBudget) -> Sources:
@@ -153,14 +154,14 @@ class Operator:
             ),
         }
         if detection is not None:
-            self.metrics.registry.register(TriggerCollector(detection.records.items))
+            self.series = TriggerSeries(detection.records.items).pieces
             gauges["status_writes_waiting"] = (
                 "Status writes that wait for the write budget.",
                 lambda: float(len(detection.deferred)),
             )
             gauges["triggers_owned"] = (
                 "Triggers that this process evaluates.",
-                lambda: float(sum(r.is_owned for r in list(detection.records.values()))),
+                lambda: float(sum(r.is_owned for r in detection.records.values())),
             )
         self.metrics.registry.register(ProcessCollector(lambda: self.kube.requests, gauges))
 
@@ -334,7 +335,7 @@ async def run(settings: Settings) -> None:
             address = split_address(settings.health_address, flag="--health-address")
             stack.push_async_callback((await serve.start_listener(address, app)).cleanup)
         if settings.metrics_address:
-            app = serve.metrics_app(operator.metrics.registry)
+            app = serve.metrics_app(operator.metrics.registry, operator.series)
             address = split_address(settings.metrics_address, flag="--metrics-address")
             stack.push_async_callback((await serve.start_listener(address, app)).cleanup)
         try:

@@ -5,7 +5,7 @@ have been heard lately.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
@@ -15,6 +15,8 @@ from drifttrigger.api.errors import UsageError
 
 Probe = Callable[[], str]
 """Returns what is wrong; empty when nothing is."""
+Series = Callable[[], Iterable[str]]
+"""Returns pieces of a page of metrics, in Prometheus' text format."""
 
 
 async def start_listener(address: tuple[str, int], app: web.Application) -> web.AppRunner:
@@ -50,12 +52,23 @@ def health_app(*, live: Probe, ready: Probe) -> web.Application:
     return app
 
 
-def metrics_app(registry: CollectorRegistry) -> web.Application:
-    """Serve /metrics, rendered off the loop."""
+def metrics_app(registry: CollectorRegistry, series: Series = lambda: ()) -> web.Application:
+    """Serve /metrics.
 
-    async def handle(_request: web.Request) -> web.Response:
-        body = await asyncio.to_thread(generate_latest, registry)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+    Args:
+        registry: What is few, rendered at once.
+        series: What is many, in pieces; the loop does other things between two of them.
+    """
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE_LATEST})
+        await response.prepare(request)
+        await response.write(generate_latest(registry))
+        for piece in series():
+            await response.write(piece.encode())
+            await asyncio.sleep(0)
+        await response.write_eof()
+        return response
 
     app = web.Application()
     app.router.add_get("/metrics", handle)

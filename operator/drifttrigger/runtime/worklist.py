@@ -102,8 +102,8 @@ class Worklist:
 
     def lateness_seconds(self) -> float:
         """Return how long the most overdue key has waited."""
-        dues = list(self._due.values())  # a copy: a scrape reads from another thread
-        return max(0.0, self._clock.monotonic() - min(dues)) if dues else 0.0
+        now = self._clock.monotonic()
+        return max(0.0, now - min(self._due.values(), default=now))
 
     async def run(self) -> None:
         """Pass over what is due until cancelled, then let the passes under way finish."""

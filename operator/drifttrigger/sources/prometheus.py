@@ -176,7 +176,7 @@ class PrometheusSource:
         """Tell of each address asked lately whether all is well with it."""
         since = self._clock.monotonic() - _SHOWN_SECONDS
         found: dict[str, bool] = {}
-        for counter in list(self._counters.values()):  # a scrape reads from another thread
+        for counter in self._counters.values():
             if counter.connection.asked_at < since:
                 continue
             address = counter.connection.server.address
