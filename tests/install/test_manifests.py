@@ -22,6 +22,7 @@ from install.rendering import (
     granted,
     helm_template,
     kustomize,
+    name_of,
     objects,
     run,
     without_helm,
@@ -63,6 +64,20 @@ class TestRendered:
         assert chart.keys() == overlay.keys()
         for name, body in overlay.items():
             assert chart[name] == body, name
+
+    def test_the_chart_gives_the_same_monitoring_as_the_manifests(
+        self, kubectl_program: Path, tools: Path
+    ) -> None:
+        manifests = by_name(kustomize(kubectl_program, MANIFESTS / "monitoring"))
+        whole = helm_template(tools / "helm", "--set=monitoring.install=true")
+        without = by_name(helm_template(tools / "helm"))
+        more = [without_helm(body) for body in whole if name_of(body) not in without]
+        assert by_name(more) == manifests
+        assert {kind for kind, _, _ in manifests} == {
+            "ConfigMap",
+            "PrometheusRule",
+            "ServiceMonitor",
+        }
 
     def test_the_root_is_the_cluster_wide_overlay(self, kubectl_program: Path) -> None:
         root = kustomize(kubectl_program, MANIFESTS)
