@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -85,3 +86,36 @@ async def test_what_the_watch_does_not_tell_of_is_looked_for(
     async with asyncio.timeout(0.2):
         await feed.resync()
     assert kube.read == ["b"], "later it does not wait"
+
+
+# Jobs.
+
+
+def job(name: str, *conditions: str) -> dict[str, Any]:
+    said = [{"type": kind, "status": "True"} for kind in conditions]
+    labels = {"drifttrigger.dev/retraining": name}
+    metadata = {"name": name, "namespace": "ml", "labels": labels}
+    return {"metadata": metadata, "status": {"conditions": said} if said else {}}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "is_unfinished", "is_looked_at"),
+    [
+        pytest.param((), False, True, id="one that runs may be a stray"),
+        pytest.param(("Complete",), True, True, id="one whose Retraining waits for its end"),
+        pytest.param(("SuccessCriteriaMet", "Complete"), False, False, id="history"),
+        pytest.param(("FailureTarget", "Failed"), False, False, id="history that failed"),
+        pytest.param(("FailureTarget",), False, True, id="one that is about to fail"),
+    ],
+)
+def test_jobs_that_are_history_are_not_looked_at(
+    conditions: tuple[str, ...], is_unfinished: bool, is_looked_at: bool
+) -> None:
+    looked_at: list[tuple[str, str]] = []
+    execution = SimpleNamespace(on_job=lambda *key: looked_at.append(key))
+    feed = feed_of(Listing())
+    feed._execution = execution  # type: ignore[assignment]
+    if is_unfinished:
+        feed._retrainings["ml", "r1"] = ("uid", "t")
+    feed.on_job(job("r1", *conditions), gone=False)
+    assert looked_at == [("ml", "r1")] * is_looked_at

@@ -29,6 +29,7 @@ from drifttrigger.runtime.settings import Settings
 from drifttrigger.runtime.sources import Sources
 from drifttrigger.runtime.views import Key, TriggerView, decode_retraining, decode_trigger
 from drifttrigger.sources.references import SOURCES, SourceView, decode_source
+from drifttrigger.targets.job import has_ended
 
 Json = dict[str, Any]
 _LOG = logging.getLogger(__name__)
@@ -165,13 +166,20 @@ class Feed:
             self._detection.on_source(lambda rules, where: uses(rules.source, where, view))
 
     def on_job(self, body: Json, *, gone: bool) -> None:
-        """Take an event of one of our Jobs, its end included."""
+        """Take an event of one of our Jobs, its end included.
+
+        The ended Job of a Retraining that has ended too is history: thousands of them are listed
+        at a start. Where the Retraining is told of later, it looks at its Job then.
+        """
         del gone
         self.heard_at = self._clock.monotonic()
         metadata = body["metadata"]
         name = (metadata.get("labels") or {}).get(LABEL_RETRAINING)
-        if name and self._execution is not None:
-            self._execution.on_job(metadata["namespace"], name)
+        if not name or self._execution is None:
+            return
+        key = (metadata["namespace"], name)
+        if key in self._retrainings or not has_ended(body):
+            self._execution.on_job(*key)
 
     def _trigger_gone(self, key: Key, uid: str) -> None:
         if self.triggers.get(key) == uid:
