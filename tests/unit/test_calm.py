@@ -447,3 +447,43 @@ async def test_what_a_query_says_alone_as_well_costs_it_no_trust() -> None:
     await life.live([says(0.3)])
     assert life.server.view.status.retrainings == 1
     assert life.distrusted == []
+
+
+# Defects, which must stay one trigger's own.
+
+
+async def test_a_defect_in_asking_together_leaves_each_to_its_own_pass() -> None:
+    life = await settled(0.1, is_together=True)
+
+    async def broken(questions: Sequence[Question]) -> list[Answer | None]:
+        raise RuntimeError("a defect")
+
+    life.ask_together = broken  # type: ignore[method-assign]
+    life.clock.move(INTERVAL)
+    (due,) = await life.rounds.look([life.view.key])
+    assert due == life.clock.monotonic()
+    assert not life.rounds.suits(life.view.key)
+
+
+async def test_a_defect_in_one_trigger_costs_the_others_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    good, bad = await settled(0.1, is_together=True), await settled(0.1, is_together=True)
+    stays_calm = good.evaluation.stays_calm
+
+    def settle(record: Record, *given: Any, **more: Any) -> bool:
+        if record is bad.record:
+            raise RuntimeError("a defect")
+        return stays_calm(record, *given, **more)
+
+    monkeypatch.setattr(good.evaluation, "stays_calm", settle)
+    keys = [("models", "bad"), ("models", "good")]
+    records = dict(zip(keys, (bad.record, good.record), strict=True))
+    good.together = 0
+    good.clock.move(INTERVAL)
+    rounds = Rounds(records, lambda _: True, good.evaluation, good, good.clock)
+    first, second = await rounds.look(keys)
+    assert first == good.clock.monotonic(), "it has a pass of its own at once"
+    assert second is not None
+    assert second > good.clock.monotonic()
+    assert [rounds.suits(key) for key in keys] == [False, True]

@@ -28,14 +28,12 @@ from drifttrigger.api.errors import (
     TransientError,
 )
 from drifttrigger.api.reasons import ConditionType, Reason
-from drifttrigger.api.v1alpha1 import ConcurrencyPolicy, Condition
+from drifttrigger.api.v1alpha1 import ConcurrencyPolicy
 from drifttrigger.clients.clock import Clock
 from drifttrigger.clients.kube import KubeApi
 from drifttrigger.core import conditions
-from drifttrigger.core.decide import template_refused
 from drifttrigger.core.manual import decide_manual, hold_of
 from drifttrigger.core.rules import Rules
-from drifttrigger.core.status import meaning
 from drifttrigger.core.times import format_instant, parse_instant
 from drifttrigger.runtime import faults
 from drifttrigger.runtime.announce import Announcer, server_of
@@ -43,6 +41,7 @@ from drifttrigger.runtime.budget import Priority, WriteBudget
 from drifttrigger.runtime.deferred import DeferredWrites
 from drifttrigger.runtime.evaluation import Evaluation
 from drifttrigger.runtime.freshness import Freshness
+from drifttrigger.runtime.hindrances import Hindrances
 from drifttrigger.runtime.history import clean_history
 from drifttrigger.runtime.intents import Intents, NameTaken
 from drifttrigger.runtime.metrics import Metrics
@@ -95,6 +94,9 @@ class Detection:
         self._metrics = metrics
         self._intents = Intents(kube, clock)
         self.deferred = DeferredWrites(self._intents, clock, budget=budget, announcer=announcer)
+        self._hindrances = Hindrances(
+            self._intents, clock, budget=budget, deferred=self.deferred, announcer=announcer
+        )
         self._evaluation = Evaluation(
             self._intents,
             source,
@@ -246,13 +248,13 @@ class Detection:
             await self._release(record)
         rules = record.view.rules
         if rules is None:
-            await self._say_unusable(record)
+            await self._hindrances.unusable(record)
             return
         await self._answer_manual(record, rules)
         if rules.suspend:
-            await self._say_suspended(record, rules)
+            await self._hindrances.suspended(record, rules)
         else:
-            await self._say_template(record, rules)
+            await self._hindrances.template(record, rules)
             await self._evaluation.run(record, rules)
             if record.view.status.pending is not None:
                 faults.point("intent-written")
@@ -357,7 +359,7 @@ class Detection:
         try:
             record.see(await self._intents.carry_out(record.view, fresh=fresh), self._clock.now())
         except NameTaken as error:
-            await self._say_cannot_record(record, Reason.NAME_TAKEN, str(error))
+            await self._hindrances.cannot_record(record, Reason.NAME_TAKEN, str(error))
             raise TransientError(str(error)) from error
         except NamespaceGone as error:
             status = replace(record.view.status, pending=None)
@@ -367,10 +369,12 @@ class Detection:
             _LOG.info("the intent is dropped: %s", error, extra=_extra(record.view))
             return
         except PermanentError as error:
-            await self._say_cannot_record(record, Reason.CANNOT_RECORD, str(error), stalled=True)
+            await self._hindrances.cannot_record(
+                record, Reason.CANNOT_RECORD, str(error), stalled=True
+            )
             raise TransientError(str(error)) from error
         except (TransientError, ForbiddenError) as error:
-            await self._say_cannot_record(record, Reason.CANNOT_RECORD, str(error))
+            await self._hindrances.cannot_record(record, Reason.CANNOT_RECORD, str(error))
             raise TransientError(str(error)) from error
         ready = conditions.find(record.view.status.conditions, ConditionType.READY)
         if ready is not None and ready.reason in (Reason.CANNOT_RECORD, Reason.NAME_TAKEN):
@@ -440,71 +444,6 @@ class Detection:
         if record.view.status.pending is not None:
             faults.point("intent-written")
             await self._carry_out(record)
-
-    # What stands in the way.
-
-    async def _say_unusable(self, record: Record) -> None:
-        view = record.view
-        changed = conditions.unusable(
-            view.status,
-            reason=Reason.SPEC_INVALID,
-            message=view.problem,
-            generation=view.generation,
-            now=self._clock.now(),
-        )
-        await self._say(record, changed, Priority.SPEC_ERROR)
-
-    async def _say_template(self, record: Record, rules: Rules) -> None:
-        """Carry execution's verdict on the Job template over to Ready and Stalled, at once."""
-        view = record.view
-        ready = conditions.find(view.status.conditions, ConditionType.READY)
-        said = ready is not None and ready.reason == Reason.JOB_REFUSED
-        refused = template_refused(rules, view.status)
-        if said and not refused:
-            record.probed = 0  # asked again at once, so that Ready tells how things stand
-            record.must_probe = True
-        if refused and not said:
-            changed = conditions.job_refused(rules, view.status, now=self._clock.now())
-            await self._say(record, changed, Priority.SPEC_ERROR)
-
-    async def _say_suspended(self, record: Record, rules: Rules) -> None:
-        changed = conditions.suspended(rules, record.view.status, now=self._clock.now())
-        record.reason = Reason.SUSPENDED
-        await self._say(record, changed, Priority.OUTCOME)
-
-    async def _say_cannot_record(
-        self, record: Record, reason: Reason, message: str, *, stalled: bool = False
-    ) -> None:
-        await record.reload(self._intents, self._clock)
-        view = record.view
-        changed = conditions.cannot_record(
-            view.status,
-            reason=reason,
-            message=message,
-            stalled=stalled,
-            generation=view.generation,
-            now=self._clock.now(),
-        )
-        await self._say(record, changed, Priority.OUTCOME)
-
-    async def _say(
-        self, record: Record, changed: tuple[Condition, ...], priority: Priority
-    ) -> None:
-        """Write conditions alone."""
-        view = record.view
-        status = replace(record.base(view), conditions=changed, observed_generation=view.generation)
-        if meaning(status) == meaning(view.status):
-            self.deferred.forget(view.key)
-            return
-        if not self._budget.take_now():
-            self.deferred.put(record, view, status, priority)
-            return
-        self.deferred.forget(view.key)
-        record.see(
-            await self._intents.commit(view, status, fresh=Freshness(self._clock)),
-            self._clock.now(),
-        )
-        self._announcer.conditions(record)
 
 
 def _extra(view: TriggerView | RetrainingView) -> dict[str, object]:

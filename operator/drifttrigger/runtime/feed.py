@@ -9,7 +9,7 @@ minutes drops what is gone and picks up what was missed.
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import aiohttp
@@ -29,6 +29,7 @@ from drifttrigger.runtime.settings import Settings
 from drifttrigger.runtime.sources import Sources
 from drifttrigger.runtime.views import Key, TriggerView, decode_retraining, decode_trigger
 from drifttrigger.sources.references import SOURCES, SourceView, decode_source
+from drifttrigger.targets.job import has_ended
 
 Json = dict[str, Any]
 _LOG = logging.getLogger(__name__)
@@ -165,13 +166,20 @@ class Feed:
             self._detection.on_source(lambda rules, where: uses(rules.source, where, view))
 
     def on_job(self, body: Json, *, gone: bool) -> None:
-        """Take an event of one of our Jobs, its end included."""
+        """Take an event of one of our Jobs, its end included.
+
+        The ended Job of a Retraining that has ended too is history: thousands of them are listed
+        at a start. Where the Retraining is told of later, it looks at its Job then.
+        """
         del gone
         self.heard_at = self._clock.monotonic()
         metadata = body["metadata"]
         name = (metadata.get("labels") or {}).get(LABEL_RETRAINING)
-        if name and self._execution is not None:
-            self._execution.on_job(metadata["namespace"], name)
+        if not name or self._execution is None:
+            return
+        key = (metadata["namespace"], name)
+        if key in self._retrainings or not has_ended(body):
+            self._execution.on_job(*key)
 
     def _trigger_gone(self, key: Key, uid: str) -> None:
         if self.triggers.get(key) == uid:
@@ -267,7 +275,7 @@ class Feed:
         """Compare what is known with what the API server lists."""
         known = dict(self.triggers)
         triggers = await self._listed(DRIFT_TRIGGERS)
-        await self._until_told(triggers)
+        await self._until_told(triggers, self.triggers)
         for key, uid in known.items():
             if triggers.get(key) != uid and self.triggers.get(key) == uid:
                 await self._look_for_trigger(key, uid)
@@ -276,6 +284,7 @@ class Feed:
                 await self._look_for_trigger(key, "")
         active = dict(self._retrainings)
         retrainings = await self._listed(RETRAININGS, labels=f"{LABEL_ACTIVE}=true")
+        await self._until_told(retrainings, self._retrainings)
         for key, (uid, trigger) in active.items():
             if retrainings.get(key) != uid and self._retrainings.get(key) == (uid, trigger):
                 del self._retrainings[key]
@@ -291,13 +300,13 @@ class Feed:
         self.synced.set()
         self.heard_at = self._clock.monotonic()
 
-    async def _until_told(self, triggers: dict[Key, str]) -> None:
+    async def _until_told(self, listed: Mapping[Key, str], told: Mapping[Key, object]) -> None:
         """At the start, let the watch tell of what it has listed: reading each alone is dear."""
-        missing, patience = len(triggers), _PATIENCE_SECONDS
+        missing, patience = len(listed), _PATIENCE_SECONDS
         while not self.synced.is_set() and missing and patience > 0:
-            await asyncio.sleep(_TELLING_SECONDS)
-            before, missing = missing, len(triggers.keys() - self.triggers.keys())
+            before, missing = missing, len(listed.keys() - told.keys())
             patience = _PATIENCE_SECONDS if missing < before else patience - _TELLING_SECONDS
+            await asyncio.sleep(_TELLING_SECONDS if missing else 0)
 
     async def _resync_sources(self) -> None:
         if self._sources is None:

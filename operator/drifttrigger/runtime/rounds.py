@@ -6,17 +6,21 @@ done. All others get a pass of their own right away, as any trigger does, with t
 Whatever is decided, written or told is decided, written and told there.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
 from drifttrigger.clients.clock import Clock
+from drifttrigger.core.observation import Answer
 from drifttrigger.core.rules import Rules
 from drifttrigger.runtime.evaluation import Evaluation, question_of
 from drifttrigger.runtime.records import InHand, Record
 from drifttrigger.runtime.views import Key
 from drifttrigger.sources.base import Question, Source
+
+_LOG = logging.getLogger(__name__)
 
 
 class _Asked(msgspec.Struct, frozen=True, gc=False):
@@ -78,19 +82,40 @@ class Rounds:
             question = question_of(record, rules, ticks[0])
             asked.append(_Asked(place, record, rules, *ticks, question))
         started = self._clock.monotonic()
-        answers = await self._source.ask_together([one.question for one in asked])
+        answers = await self._answers([one.question for one in asked])
         present, monotonic = self._clock.now(), self._clock.monotonic()
         for one, answer in zip(asked, answers, strict=True):
-            record, tick = one.record, one.tick
-            if answer is not None and self._evaluation.stays_calm(
-                record, one.rules, answer, tick, late=now - tick, seconds=monotonic - started
-            ):
-                record.next_tick = one.following
+            if self._stays_calm(one, answer, late=now - one.tick, seconds=monotonic - started):
+                one.record.next_tick = one.following
                 dues[one.place] = _next_due(one, present, monotonic)
-                continue
-            record.calm, record.next_tick = None, None
-            record.in_hand = InHand(tick, answer) if answer is not None else None
+            else:
+                one.record.calm, one.record.next_tick = None, None
+                one.record.in_hand = InHand(one.tick, answer) if answer is not None else None
         return dues
+
+    async def _answers(self, questions: list[Question]) -> list[Answer | None]:
+        try:
+            return await self._source.ask_together(questions)
+        except Exception:
+            # The edge of many triggers' work: each is asked alone, and meets its own trouble there.
+            _LOG.exception("asking together failed unexpectedly")
+            return [None] * len(questions)
+
+    def _stays_calm(
+        self, one: _Asked, answer: Answer | None, *, late: timedelta, seconds: float
+    ) -> bool:
+        if answer is None:
+            return False
+        try:
+            return self._evaluation.stays_calm(
+                one.record, one.rules, answer, one.tick, late=late, seconds=seconds
+            )
+        except Exception:
+            # The edge of one trigger's work: its own pass meets the defect again and backs off.
+            view = one.record.view
+            keys = {"namespace": view.namespace, "object": view.name}
+            _LOG.exception("an answer could not be settled", extra=keys)
+            return False
 
     def _ticks_of(self, record: Record, now: datetime) -> tuple[datetime, datetime | None] | None:
         """Return the tick to ask about and the one after it, None where it takes a closer look."""

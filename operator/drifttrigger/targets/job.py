@@ -19,6 +19,7 @@ from drifttrigger.targets.base import Running
 Json = dict[str, Any]
 PENDING_AFTER = timedelta(minutes=10)
 REHEARSAL_UID = "00000000-0000-0000-0000-000000000000"
+_ENDS = ("Complete", "Failed")
 
 
 class JobLauncher:
@@ -97,6 +98,12 @@ def running_of(job: Json, *, now: datetime) -> Running:
         ended_at=ended_at,
         look_again_at=look_again_at,
     )
+
+
+def has_ended(job: Json) -> bool:
+    """Whether a Job is Complete or Failed for good."""
+    conditions = (job.get("status") or {}).get("conditions") or []
+    return any(c.get("type") in _ENDS and c.get("status") == "True" for c in conditions)
 
 
 def _state(job: Json, now: datetime) -> tuple[Reason, str, datetime | None, datetime | None]:
