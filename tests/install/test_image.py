@@ -1,4 +1,4 @@
-"""The image: what its Dockerfile says, done in a clean virtual environment, since no engine is here."""
+"""The image: what its Dockerfile says, done in a clean environment, since no engine is here."""
 
 import json
 import os
@@ -113,14 +113,15 @@ class Built:
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return Built(tmp_path_factory.mktemp("image") / "root")
+
+
 @pytest.mark.e2e
 @pytest.mark.xdist_group("install")
 class TestBuilt:
     """The programs as the image has them."""
-
-    @pytest.fixture(scope="class")
-    def built(self, tmp_path_factory: pytest.TempPathFactory) -> Built:
-        return Built(tmp_path_factory.mktemp("image") / "root")
 
     def run(
         self, built: Built, *arguments: str, home: Path, within: float = 60.0
@@ -154,8 +155,9 @@ class TestBuilt:
 
     def test_the_analysis_libraries_are_there(self, built: Built, tmp_path: Path) -> None:
         trigger = MANIFESTS / "samples" / "fraud-detector.yaml"
-        scores = ROOT / "tests" / "data" / "seed_scores.csv"
-        picture = tmp_path / "backtest.png"
+        scores, picture = tmp_path / "scores.csv", tmp_path / "backtest.png"
+        simulated = self.run(built, "simulate", "--format=csv", f"--output={scores}", home=tmp_path)
+        assert simulated.returncode == 0, simulated.stderr
         arguments = ("-f", trigger, "--csv", scores, "--plot", picture)
         done = self.run(built, "backtest", *map(str, arguments), home=tmp_path)
         assert done.returncode == 0, done.stderr
