@@ -17,8 +17,10 @@ from drifttrigger.api.reasons import SENTENCES, Reason, RetrainingResult
 from drifttrigger.cli.main import cli
 from drifttrigger.clients.http import HttpClient
 from drifttrigger.clients.kube import KubernetesApi
+from drifttrigger.clients.transport import Transport
 from drifttrigger.runtime import announce
 from drifttrigger.runtime.main import Operator
+from drifttrigger.runtime.metrics import SERIES
 from drifttrigger.runtime.settings import Settings
 
 WIDTH = 96
@@ -112,7 +114,7 @@ def metrics_page() -> str:
 
 async def _registered() -> list[Described]:
     """Build an operator that talks to nobody, and look at its registry."""
-    kube, http = KubernetesApi(client.ApiClient(client.Configuration())), HttpClient()
+    kube, http = KubernetesApi(Transport(client.Configuration())), HttpClient()
     operator = Operator(Settings(), kube, http)
     try:
         return list(_described(operator))
@@ -134,6 +136,8 @@ def _described(operator: Operator) -> Iterator[Described]:
         names = labels.get(family.name) or tuple(getattr(family, "_labelnames", ()))
         suffix = "_total" if family.type == "counter" else ""
         yield Described(f"{family.name}{suffix}", family.type, names, family.documentation)
+    for name, help_text, _ in SERIES:
+        yield Described(name, "gauge", ("namespace", "trigger"), help_text)
 
 
 def events_page() -> str:

@@ -151,7 +151,7 @@ class TriggerSeries:
     def pieces(self) -> Iterator[str]:
         """Yield score, threshold, drifted and ready of every trigger, some hundred at a time."""
         items = [item for item in self._records() if item[1].is_owned]  # another replica tells
-        for name, help_text, read in _SERIES:
+        for name, help_text, read in SERIES:
             yield f"# HELP {name} {help_text}\n# TYPE {name} gauge\n"
             for start in range(0, len(items), _PIECE):
                 yield "".join(
@@ -182,12 +182,13 @@ def _ready(record: Record) -> str:
     return "1" if condition is not None and condition.status == "True" else "0"
 
 
-_SERIES: tuple[tuple[str, str, Callable[[Record], str | None]], ...] = (
+SERIES: tuple[tuple[str, str, Callable[[Record], str | None]], ...] = (
     ("drifttrigger_score", "Newest finite score.", _score),
     ("drifttrigger_threshold", "Threshold of the spec.", _threshold),
     ("drifttrigger_drifted", "1 while an episode is open.", _drifted),
     ("drifttrigger_ready", "1 while the condition Ready is True.", _ready),
 )
+"""Of each trigger: name, help, and how its value is read; None for no sample."""
 
 
 class SourceCollector(Collector):
