@@ -1,5 +1,7 @@
 """The page of metrics: what it says of each trigger, as Prometheus reads it."""
 
+import asyncio
+
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 from prometheus_client.parser import text_string_to_metric_families
@@ -94,3 +96,26 @@ async def test_thousands_come_in_pieces() -> None:
     found = await page(records)
     assert len(found["score"]) == len(found["ready"]) == 1201
     assert found["score"]["t1200"] == 1.2
+
+
+async def test_a_head_has_no_body_and_leaves_the_connection_usable() -> None:
+    app = serve.metrics_app(Metrics().registry, TriggerSeries(dict([record("t")]).items).pieces)
+    async with TestServer(app) as server, ClientSession() as session:
+        for _ in range(2):
+            async with session.head(server.make_url("/metrics")) as response:
+                assert response.status == 200
+                assert await response.read() == b""
+        async with session.get(server.make_url("/metrics")) as response:
+            assert b"drifttrigger_threshold" in await response.read()
+
+
+async def test_an_old_client_gets_the_whole_page() -> None:
+    app = serve.metrics_app(Metrics().registry, TriggerSeries(dict([record("t")]).items).pieces)
+    async with TestServer(app) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"200 OK" in head
+    assert body.splitlines()[-1].startswith(b"drifttrigger_ready{")

@@ -63,6 +63,8 @@ def metrics_app(registry: CollectorRegistry, series: Series = lambda: ()) -> web
     async def handle(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE_LATEST})
         await response.prepare(request)
+        if request.method == "HEAD":
+            return response
         await response.write(generate_latest(registry))
         for piece in series():
             await response.write(piece.encode())
