@@ -23,6 +23,16 @@ def good(text: str, **fields: Any) -> Answer:
     return Answer(samples=(Sample({"said": text}, "1"),), **fields)
 
 
+def names(number: int) -> list[str]:
+    """Name so many queries."""
+    return [f"q{n}" for n in range(number)]
+
+
+def says(answers: list[Answer]) -> list[str]:
+    """Read from good answers whose they are."""
+    return [answer.samples[0].labels["said"] for answer in answers]
+
+
 class Server:
     """Answers like a metrics server: each query by its name, a batch by its members.
 

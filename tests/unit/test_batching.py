@@ -12,7 +12,7 @@ from drifttrigger.api.reasons import Outcome
 from drifttrigger.core.observation import Answer, Sample
 from drifttrigger.sources.answers import Joined
 from drifttrigger.sources.joining import LABEL, MOST_BYTES, MOST_QUERIES
-from support.office import TIMEOUT, Office, good
+from support.office import TIMEOUT, Office, good, names, says
 
 BROKEN = Answer(failure=Outcome.QUERY_ERROR, message="execution: it broke")
 SPLITTING = [Outcome.QUERY_ERROR, Outcome.TOO_LARGE, Outcome.MALFORMED]
@@ -21,14 +21,6 @@ SPLITTING = [Outcome.QUERY_ERROR, Outcome.TOO_LARGE, Outcome.MALFORMED]
 @pytest.fixture
 def office() -> Office:
     return Office()
-
-
-def names(number: int) -> list[str]:
-    return [f"q{n}" for n in range(number)]
-
-
-def says(answers: list[Answer]) -> list[str]:
-    return [answer.samples[0].labels["said"] for answer in answers]
 
 
 # Who may join.

@@ -5,20 +5,12 @@ import pytest
 from drifttrigger.api.reasons import Outcome
 from drifttrigger.core.observation import Answer
 from drifttrigger.sources.joining import MOST_BYTES
-from support.office import Office
+from support.office import Office, names, says
 
 
 @pytest.fixture
 def office() -> Office:
     return Office()
-
-
-def names(number: int) -> list[str]:
-    return [f"q{n}" for n in range(number)]
-
-
-def says(answers: list[Answer]) -> list[str]:
-    return [answer.samples[0].labels["said"] for answer in answers]
 
 
 async def test_many_at_once_share_requests_if_they_may(office: Office) -> None:

@@ -86,7 +86,6 @@ class Record(msgspec.Struct, gc=False):
         write_backoff: Failures in a row of writing or of carrying out an intent.
         asked_tick: Newest tick that was asked here; None for none yet.
         calm: What the newest evaluation was like, if status says all of it.
-        next_tick: The tick after `asked_tick` while calm; None where it has to be looked up.
         in_hand: An answer that the next evaluation need not ask for.
         has_heartbeat: Room for a heartbeat was taken from the budget.
         is_owned: Whether this replica evaluates it.
@@ -105,7 +104,6 @@ class Record(msgspec.Struct, gc=False):
     retry: Retry | None = None
     health: Health = Health()
     calm: Calm | None = None
-    next_tick: datetime | None = None
     in_hand: InHand | None = None
     has_heartbeat: bool = False
     observation: Observation | None = None

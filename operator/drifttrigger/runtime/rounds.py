@@ -77,7 +77,7 @@ class Rounds:
                 continue
             rules, ticks = record.view.rules, self._ticks_of(record, now)
             if rules is None or ticks is None:
-                record.calm, record.next_tick = None, None
+                record.calm = None
                 continue
             question = question_of(record, rules, ticks[0])
             asked.append(_Asked(place, record, rules, *ticks, question))
@@ -86,10 +86,9 @@ class Rounds:
         present, monotonic = self._clock.now(), self._clock.monotonic()
         for one, answer in zip(asked, answers, strict=True):
             if self._stays_calm(one, answer, late=now - one.tick, seconds=monotonic - started):
-                one.record.next_tick = one.following
                 dues[one.place] = _next_due(one, present, monotonic)
             else:
-                one.record.calm, one.record.next_tick = None, None
+                one.record.calm = None
                 one.record.in_hand = InHand(one.tick, answer) if answer is not None else None
         return dues
 
@@ -123,9 +122,7 @@ class Rounds:
         if rules is None or not record.is_calm() or record.asked_tick is None:
             return None
         schedule = rules.schedule
-        tick = record.next_tick
-        if tick is None or tick <= record.asked_tick:
-            tick = schedule.following(record.asked_tick)
+        tick = schedule.following(record.asked_tick)
         if tick is None or tick > now or now - tick > rules.deadline:
             return None
         following = schedule.following(tick)

@@ -174,9 +174,8 @@ class Worklist:
         self._places += 1
 
     def _start(self, keys: list[Key], lane: Hashable) -> None:
-        one = self._together is None or len(keys) == 1
-        work = self._pass(keys[0], lane) if one else self._pass_together(keys, lane)
-        self._running.update(dict.fromkeys(keys, asyncio.create_task(work)))
+        task = asyncio.create_task(self._pass(keys, lane))
+        self._running.update(dict.fromkeys(keys, task))
 
     def _park(self, due: float, key: Key, lane: Hashable) -> None:
         """Let a key wait for a place in its lane."""
@@ -210,27 +209,17 @@ class Worklist:
             del self._lanes[lane]
         self._changed.set()
 
-    async def _pass(self, key: Key, lane: Hashable) -> None:
+    async def _pass(self, keys: list[Key], lane: Hashable) -> None:
         try:
-            again = await self._handler(key)
-            if again is not None:
-                self.wake(key, at=again)
-        except Exception as error:
-            self._fail(error)
-        finally:
-            self._leave((key,), lane)
-
-    async def _pass_together(self, keys: list[Key], lane: Hashable) -> None:
-        try:
-            dues = await self._together.look(keys) if self._together is not None else ()
+            if self._together is not None and len(keys) > 1:
+                dues = await self._together.look(keys)
+            else:
+                dues = [await self._handler(key) for key in keys]
             for key, again in zip(keys, dues, strict=True):
                 if again is not None:
                     self.wake(key, at=again)
         except Exception as error:
-            self._fail(error)
+            _LOG.exception("a pass failed in a way that its handler does not know")
+            self._failure = error
         finally:
             self._leave(keys, lane)
-
-    def _fail(self, error: Exception) -> None:
-        _LOG.error("a pass failed in a way that its handler does not know", exc_info=error)
-        self._failure = error

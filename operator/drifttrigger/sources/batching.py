@@ -121,7 +121,7 @@ class Desk:
         """Ask one query about one instant."""
         known = self._known.setdefault(query, _Known())
         known.asked_at = self._clock.monotonic()
-        if alone or not self._joins or not known.is_good or known.alone_until > known.asked_at:
+        if alone or not self._may_join(known):
             return await self._alone(query, at)
         batch = self._open.get(at)
         if batch is None:
@@ -138,6 +138,10 @@ class Desk:
         # Equal questions wait for the same answer: one who leaves takes nobody along.
         return await asyncio.shield(batch.waiting[query])
 
+    def _may_join(self, known: _Known) -> bool:
+        """Whether a query may share a request now."""
+        return self._joins and known.is_good and known.alone_until <= self._clock.monotonic()
+
     async def ask_together(self, queries: Sequence[str], at: datetime) -> list[Answer | None]:
         """Ask many queries about one instant, if they may be joined.
 
@@ -148,7 +152,7 @@ class Desk:
         joinable: dict[str, None] = {}
         for query in queries:
             known = self._known.get(query)
-            if self._joins and known is not None and known.is_good and known.alone_until <= now:
+            if known is not None and self._may_join(known):
                 known.asked_at = now
                 joinable[query] = None
         found: dict[str, Answer] = {}
